@@ -33,11 +33,11 @@ test('sizes, memory and losses are those of the copies', async () => {
     const output = memoryOutput();
     const choice = bits === 3.5 ? { bpw: 3.5, alphas } : { grid: `t${bits}` };
     const report = await source.quantize(output, choice);
-    const made = await higgs.open(output.folder());
-    const { bytes: written } = await made.inspect();
+    const quantized = await higgs.open(output.folder());
+    const { bytes: written } = await quantized.inspect();
     assert.is(bytes, written);
     assert.ok(Math.abs(bpw - report.bpw) < 1e-9, `${bpw} ${report.bpw}`);
-    assert.equal(memory, await made.runMemory());
+    assert.equal(memory, await quantized.runMemory());
     assert.is(speed, undefined, 'nothing is timed in no time');
     if (bits === 3.5) {
       const plan = await source.planBits(alphas, { bpw: 3.5 });
@@ -56,8 +56,8 @@ test('mixtures are made of the grids that are given', async () => {
   const source = await higgs.open(model());
   const options = { bpw: 3.5, grids: ['p2n16', 'p2n256'], alphas: uniformAlphas };
   const [, mixed] = await source.advise({ bits: [3.5], seconds: 0, grids: options.grids, alphas: uniformAlphas });
-  assert.is(mixed!.bytes, (await source.plan(options)).bytesOut);
-  assert.is.not(mixed!.bytes, (await source.plan({ bpw: 3.5, alphas: uniformAlphas })).bytesOut);
+  assert.is(mixed.bytes, (await source.plan(options)).bytesOut);
+  assert.is.not(mixed.bytes, (await source.plan({ bpw: 3.5, alphas: uniformAlphas })).bytesOut);
 });
 
 test('no weight is read, speed measured or not', async () => {

@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Alphas, type Grid, load, type PlanTensor, priorAlphas, uniformAlphas } from '../src/index.ts';
 import { bareAlpha } from '../src/linearity/alphas.ts';
-import { type Choices, prepare } from '../src/linearity/hull.ts';
+import { type Choices, prepareProblem } from '../src/linearity/hull.ts';
 import { solve } from '../src/linearity/search.ts';
 import { uniform } from './bits.ts';
 
@@ -17,7 +17,7 @@ function brute(tensors: readonly Choices[], budget: number): { loss: number; bit
   const visit = (i: number, bits: number, loss: number): void => {
     if (bits > budget) return;
     if (i < tensors.length) {
-      for (const [j, own] of tensors[i].bits.entries()) visit(i + 1, bits + own, loss + tensors[i].losses[j]);
+      for (const [j, added] of tensors[i].bits.entries()) visit(i + 1, bits + added, loss + tensors[i].losses[j]);
     } else if (!best || loss < best.loss || (loss === best.loss && bits < best.bits)) best = { loss, bits };
   };
   visit(0, 0, 0);
@@ -36,13 +36,13 @@ for (const most of [3, 20, 10_000]) {
   test(`solve() finds what brute force finds, numbers up to ${most}`, () => {
     const tensors = fc.array(tensorOf(most), { minLength: 1, maxLength: 6 });
     fc.assert(
-      fc.property(tensors, fc.nat(most * 6), (own, more) => {
-        const budget = least(own) + more;
-        const { choices, bits, loss, gap } = solve(prepare(own), budget);
-        assert.equal({ loss, bits, gap }, { ...brute(own, budget), gap: 0 });
+      fc.property(tensors, fc.nat(most * 6), (spare, more) => {
+        const budget = least(spare) + more;
+        const { choices, bits, loss, gap } = solve(prepareProblem(spare), budget);
+        assert.equal({ loss, bits, gap }, { ...brute(spare, budget), gap: 0 });
         assert.is(
           bits,
-          choices.reduce((sum, j, i) => sum + own[i].bits[j], 0),
+          choices.reduce((sum, j, i) => sum + spare[i].bits[j], 0),
         );
       }),
       { numRuns: 2000, seed: most },
@@ -55,10 +55,10 @@ test('solve() finds what brute force finds among twins', () => {
     .tuple(tensorOf(12), tensorOf(12), fc.nat(4), fc.nat(3))
     .map(([a, b, n, m]) => [...Array(n + 1).fill(a), ...Array(m).fill(b)] as Choices[]);
   fc.assert(
-    fc.property(tensors, fc.nat(60), (own, more) => {
-      const budget = least(own) + more;
-      const { loss, bits, gap } = solve(prepare(own), budget);
-      assert.equal({ loss, bits, gap }, { ...brute(own, budget), gap: 0 });
+    fc.property(tensors, fc.nat(60), (spare, more) => {
+      const budget = least(spare) + more;
+      const { loss, bits, gap } = solve(prepareProblem(spare), budget);
+      assert.equal({ loss, bits, gap }, { ...brute(spare, budget), gap: 0 });
     }),
     { numRuns: 1000, seed: 5 },
   );
@@ -72,12 +72,12 @@ test('solve() finds what a dynamic programme over all budgets finds, for 60 tens
     const rates = [2, 3, 4, 5, 8];
     return { bits: rates.map((rate) => rate * weights), losses: rates.map((rate) => alpha * 4 ** (8 - rate)) };
   });
-  const problem = prepare(tensors);
+  const problem = prepareProblem(tensors);
   let table = new Float64Array(problem.most + 1); // least loss with at most that many bits
   for (const { bits, losses } of tensors) {
     const after = new Float64Array(table.length).fill(Infinity);
-    for (const [j, own] of bits.entries()) {
-      for (let b = own; b < table.length; b++) after[b] = Math.min(after[b], table[b - own] + losses[j]);
+    for (const [j, tried] of bits.entries()) {
+      for (let b = tried; b < table.length; b++) after[b] = Math.min(after[b], table[b - tried] + losses[j]);
     }
     table = after;
   }
@@ -92,10 +92,10 @@ test('solve() stays within the budget and bounds what it misses when it must sto
   const next = uniform(4);
   const tensors = Array.from({ length: 14 }, (): Choices => {
     const bits = Array.from({ length: 3 }, () => Math.floor(next() * 1e6));
-    return { bits, losses: bits.map((own) => 3e6 - own + Math.floor(next() * 50)) };
+    return { bits, losses: bits.map((size) => 3e6 - size + Math.floor(next() * 50)) };
   });
   const budget = Math.floor(least(tensors) * 1.7);
-  const problem = prepare(tensors);
+  const problem = prepareProblem(tensors);
   const exact = solve(problem, budget);
   assert.is(exact.gap, 0);
   for (const limits of [
@@ -120,7 +120,7 @@ test('solve() of 10 000 tensors and 20 schemes is within the budget and proven',
       losses: rates.map((rate) => alpha * 4 ** -rate),
     };
   });
-  const problem = prepare(tensors);
+  const problem = prepareProblem(tensors);
   for (const share of [0.1, 0.5]) {
     const budget = Math.floor(problem.least + share * (problem.most - problem.least));
     const { bits, gap } = solve(problem, budget);
@@ -129,13 +129,13 @@ test('solve() of 10 000 tensors and 20 schemes is within the budget and proven',
   }
 });
 
-test('prepare() and solve() refuse what has no answer', () => {
-  assert.throws(() => prepare([{ bits: [], losses: [] }]), /every tensor must have a choice: tensor 0/);
-  assert.throws(() => prepare([{ bits: [1], losses: [-1] }]), /losses must be finite and not negative: got -1/);
-  assert.throws(() => prepare([{ bits: [1], losses: [Number.NaN] }]), /losses must be finite/);
-  assert.throws(() => prepare([{ bits: [1.5], losses: [1] }]), /bits must be whole numbers: got 1.5/);
-  assert.throws(() => solve(prepare([{ bits: [8], losses: [1] }]), 7), /budget must be at least 8 bits: got 7/);
-  assert.equal(solve(prepare([]), 0), { choices: [], bits: 0, loss: 0, gap: 0 });
+test('prepareProblem() and solve() refuse what has no answer', () => {
+  assert.throws(() => prepareProblem([{ bits: [], losses: [] }]), /every tensor must have a choice: tensor 0/);
+  assert.throws(() => prepareProblem([{ bits: [1], losses: [-1] }]), /losses must be finite and not negative: got -1/);
+  assert.throws(() => prepareProblem([{ bits: [1], losses: [Number.NaN] }]), /losses must be finite/);
+  assert.throws(() => prepareProblem([{ bits: [1.5], losses: [1] }]), /bits must be whole numbers: got 1.5/);
+  assert.throws(() => solve(prepareProblem([{ bits: [8], losses: [1] }]), 7), /budget must be at least 8 bits: got 7/);
+  assert.equal(solve(prepareProblem([]), 0), { choices: [], bits: 0, loss: 0, gap: 0 });
 });
 
 // --- plans
@@ -164,7 +164,7 @@ test('allocate() by the prior: the figures of Llama-3.1-8B’s shapes', () => {
   assert.is(plan.uniform?.grid, 'p2n64');
   assert.is(plan.uniform!.bpw.toFixed(4), '3.0156');
   assert.ok(plan.predicted < plan.uniform!.predicted * 0.7);
-  const gridOf = (name: string) => plan.tensors.find((own) => own.name === `model.layers.${name}.weight`)!.grid;
+  const gridOf = (name: string) => plan.tensors.find((tensor) => tensor.name === `model.layers.${name}.weight`)!.grid;
   assert.equal(['1.mlp.down_proj', '31.mlp.down_proj', '9.self_attn.v_proj', '9.mlp.gate_proj'].map(gridOf), [
     'p2n256',
     'p2n256',
@@ -178,8 +178,8 @@ test('allocate() by the prior: the figures of Llama-3.1-8B’s shapes', () => {
 });
 
 test('allocate() counts scales unless told not to, and keeps limits and grids that are given', () => {
-  const tensors = llama(2, 256, 64, 512).map((own) =>
-    /k_proj/.test(own.name) ? { ...own, keep: higgs.grids.get('p1n256')! } : own,
+  const tensors = llama(2, 256, 64, 512).map((tensor) =>
+    /k_proj/.test(tensor.name) ? { ...tensor, keep: higgs.grids.get('p1n256')! } : tensor,
   );
   const alphas = uniformAlphas(tensors);
   const counted = higgs.allocate(tensors, alphas, { bpw: 3.3 });

@@ -1,7 +1,7 @@
 // A loaded model with one sequence that has the whole context: what tests of the forward pass itself need.
 
 import type { Folder } from '../src/index.ts';
-import { type LanguageModel, loadModel, type ModelOptions } from '../src/model/model.ts';
+import { type LanguageModel, loadLanguage, type ModelOptions } from '../src/model/model.ts';
 import type { ExtendOptions, Sequence } from '../src/model/sequences/batch.ts';
 
 interface ForwardOptions extends Omit<ExtendOptions, 'rows' | 'of'> {
@@ -18,7 +18,7 @@ export interface LoneModel extends LanguageModel {
 }
 
 export async function loadAlone(folder: Folder, options?: ModelOptions): Promise<LoneModel> {
-  const model = await loadModel(folder, options);
+  const model = await loadLanguage(folder, options);
   const sequence = await model.open({ capacity: model.config.contextLength });
   return {
     ...model,

@@ -30,7 +30,7 @@ const WORDS: Readonly<Record<string, string>> = {
   embeddings: 'embeddings|grid',
   prompt: 'prompt|messages',
 };
-const WAIT = 8_000; // requests are made again for 3.5 s
+const WAIT = 60_000; // requests are made again for 3.5 s
 
 // What a call came to: undefined if it worked, the error if not.
 async function outcome(fn: PublicFunction, args: unknown[]): Promise<unknown> {

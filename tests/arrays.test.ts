@@ -16,16 +16,16 @@ test('quantize() and matvec() take arrays of another realm, and of shared memory
   shared.set(weights);
   const shape = { rows: 2, cols: 32 };
   const wanted = higgs.quantize(weights, shape);
-  for (const own of [foreign, shared]) sameBits(higgs.quantize(own, shape).packed, wanted.packed);
+  for (const values of [foreign, shared]) sameBits(higgs.quantize(values, shape).packed, wanted.packed);
   const x = runInNewContext('new Float32Array(32).fill(1)');
   sameBits(higgs.matvec(wanted, x), higgs.matvec(wanted, new Float32Array(32).fill(1)));
 });
 
 test('load() takes a module of another realm', async () => {
   const foreign = runInNewContext('new WebAssembly.Module(binary)', { binary });
-  const own = await load(foreign);
+  const loaded = await load(foreign);
   const [weights, shape] = [normals(64), { rows: 2, cols: 32 }];
-  sameBits(own.quantize(weights, shape).packed, higgs.quantize(weights, shape).packed);
+  sameBits(loaded.quantize(weights, shape).packed, higgs.quantize(weights, shape).packed);
 });
 
 test('quantize() and matvec() name the limits of rows and columns before they need memory', () => {

@@ -9,13 +9,13 @@ import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { dtypeCodes } from '../src/kernels/layout.ts';
-import type { Attention } from '../src/model/blocks/attention.ts';
+import type { Attention } from '../src/model/blocks/attention/attention.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
 import type { FeedForward } from '../src/model/blocks/feedforward.ts';
 import type { Linear } from '../src/model/linear.ts';
 import * as twin from '../src/reference/backward.ts';
 import { throughF16 } from '../src/reference/decoder.ts';
-import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
+import { f32ToBf16, f32ToF16, floatBits, fromBits } from '../src/reference/float.ts';
 import { measuredOf } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals, sameBits } from './bits.ts';
@@ -34,9 +34,9 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
 
   const stored = {
     F32: (w: Float32Array) => [w, w],
-    F16: (w: Float32Array) => [Uint16Array.from(w, (value) => f32ToF16(bitsOf(value))), throughF16(w)],
+    F16: (w: Float32Array) => [Uint16Array.from(w, (value) => f32ToF16(floatBits(value))), throughF16(w)],
     BF16: (w: Float32Array) => {
-      const bits = Uint16Array.from(w, (value) => f32ToBf16(bitsOf(value)));
+      const bits = Uint16Array.from(w, (value) => f32ToBf16(floatBits(value)));
       return [bits, Float32Array.from(bits, (h) => fromBits(h * 65536))];
     },
   } as const;
@@ -53,13 +53,17 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           const [bytes, w] = through(normals(rows * cols, length)) as [Uint16Array, Float32Array];
           const d = normals(count * rows, 2);
           const y = normals(count * cols, 3);
-          const [at, scratch] = [place(y), alloc(64 * 64 * 4)];
+          const [address, scratch] = [place(y), alloc(64 * 64 * 4)];
           const code = dtypeCodes[dtype as keyof typeof stored];
-          kernels.addTransposed(place(bytes), code, rows, cols, cols, place(d), count, rows, at, cols, scratch);
+          kernels.addTransposed(place(bytes), code, rows, cols, cols, place(d), count, rows, address, cols, scratch);
           for (let j = 0; j < count; j++) {
-            const own = y.slice(j * cols, (j + 1) * cols);
-            const wanted = twin.addTransposed(w, d.subarray(j * rows, (j + 1) * rows), own);
-            sameBits(copy(Float32Array, at + j * cols * 4, cols), wanted, `${dtype} ${rows} × ${cols}, vector ${j}`);
+            const row = y.slice(j * cols, (j + 1) * cols);
+            const wanted = twin.addTransposed(w, d.subarray(j * rows, (j + 1) * rows), row);
+            sameBits(
+              copy(Float32Array, address + j * cols * 4, cols),
+              wanted,
+              `${dtype} ${rows} × ${cols}, vector ${j}`,
+            );
           }
         }
       }
@@ -71,12 +75,24 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     const w = normals(rows * stride, 1);
     const d = normals(rows, 2);
     const y = normals(stride, 3);
-    const at = place(y);
+    const address = place(y);
     const from = place(w) + first * 4;
-    kernels.addTransposed(from, 0, rows, cols, stride, place(d), 1, rows, at + first * 4, stride, alloc(64 * 64 * 4));
+    kernels.addTransposed(
+      from,
+      0,
+      rows,
+      cols,
+      stride,
+      place(d),
+      1,
+      rows,
+      address + first * 4,
+      stride,
+      alloc(64 * 64 * 4),
+    );
     const all = twin.addTransposed(w, d, y);
     sameBits(
-      copy(Float32Array, at, stride),
+      copy(Float32Array, address, stride),
       y.map((value, c) => (c >= first && c < first + cols ? all[c] : value)),
     );
   });
@@ -85,15 +101,19 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     for (const cols of lengths) {
       memory.reset();
       const [x, weights, d] = [normals(2 * cols, cols), normals(cols, 2), normals(2 * cols, 3)];
-      const at = place(d);
-      kernels.rmsNormBack(place(x), place(weights), at, 2, cols, 1e-5);
+      const address = place(d);
+      kernels.rmsNormBack(place(x), place(weights), address, 2, cols, 1e-5);
       const row = (values: Float32Array, j: number) => values.subarray(j * cols, (j + 1) * cols);
       const wanted = [0, 1].flatMap((j) => [...twin.rmsNormBack(row(x, j), weights, row(d, j), 1e-5)]);
-      sameBits(copy(Float32Array, at, 2 * cols), Float32Array.from(wanted), `rmsNormBack(${cols})`);
-      const own = row(d, 0);
-      const alone = place(own);
+      sameBits(copy(Float32Array, address, 2 * cols), Float32Array.from(wanted), `rmsNormBack(${cols})`);
+      const upstream = row(d, 0);
+      const alone = place(upstream);
       kernels.rmsNormBack(place(row(x, 0)), 0, alone, 1, cols, 1e-5);
-      sameBits(copy(Float32Array, alone, cols), twin.rmsNormBack(row(x, 0), undefined, own, 1e-5), 'without weights');
+      sameBits(
+        copy(Float32Array, alone, cols),
+        twin.rmsNormBack(row(x, 0), undefined, upstream, 1e-5),
+        'without weights',
+      );
     }
   });
 
@@ -116,10 +136,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     for (const count of lengths) {
       memory.reset();
       const [x, d] = [normals(count + 8, count), normals(count + 8, 2)];
-      const at = place(d);
-      kernels.reluSquaredBack(place(x), at, count);
+      const address = place(d);
+      kernels.reluSquaredBack(place(x), address, count);
       d.set(twin.reluSquaredBack(x, d.subarray(0, count)));
-      sameBits(copy(Float32Array, at, count + 8), d, `reluSquaredBack(${count})`);
+      sameBits(copy(Float32Array, address, count + 8), d, `reluSquaredBack(${count})`);
     }
   });
 
@@ -129,10 +149,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       const pairs = normals(2 * count + 8, count).map((value) => value * 8);
       if (count > 3) pairs.set([7, -7, 7, 7, 7.000001, -7.000001], 2);
       const [d, dx] = [normals(count + 8, 2), normals(2 * count + 8, 3)];
-      const at = place(dx);
-      kernels.clampedGateBack(place(pairs), place(d), at, count);
+      const address = place(dx);
+      kernels.clampedGateBack(place(pairs), place(d), address, count);
       dx.set(twin.clampedGateBack(pairs.subarray(0, 2 * count), d.subarray(0, count)));
-      sameBits(copy(Float32Array, at, 2 * count + 8), dx, `clampedGateBack(${count})`);
+      sameBits(copy(Float32Array, address, 2 * count + 8), dx, `clampedGateBack(${count})`);
     }
   });
 
@@ -178,10 +198,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         dk.set(wanted.dk.subarray(t * dim, (t + 1) * dim), t * kvStride);
         dv.set(wanted.dv.subarray(t * dim, (t + 1) * dim), t * kvStride);
       }
-      const what = `attendBack, head of ${dim}, ${tokens} tokens`;
-      sameBits(copy(Float32Array, toQ, dq.length), dq, `${what}: dq`);
-      sameBits(copy(Float32Array, toK, dk.length), dk, `${what}: dk`);
-      sameBits(copy(Float32Array, toV, dv.length), dv, `${what}: dv`);
+      const label = `attendBack, head of ${dim}, ${tokens} tokens`;
+      sameBits(copy(Float32Array, toQ, dq.length), dq, `${label}: dq`);
+      sameBits(copy(Float32Array, toK, dk.length), dk, `${label}: dk`);
+      sameBits(copy(Float32Array, toV, dv.length), dv, `${label}: dv`);
     }
   });
 
@@ -227,13 +247,13 @@ for (const [name, config] of Object.entries(configs)) {
       const width = Math.sqrt(sumSquares(across));
       const direction = values.map((value, k) => value / length + across[k] / width);
       const w = tensors.get(name)!;
-      const [own, h] = [w.slice(), 1e-3];
-      const at = (step: number) => {
-        for (const k of w.keys()) w[k] = own[k] + step * direction[k];
+      const [changed, h] = [w.slice(), 1e-3];
+      const lossAt = (step: number) => {
+        for (const k of w.keys()) w[k] = changed[k] + step * direction[k];
         return loss();
       };
-      const slope = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
-      at(0);
+      const slope = (8 * (lossAt(h) - lossAt(-h)) - (lossAt(2 * h) - lossAt(-2 * h))) / (12 * h);
+      lossAt(0);
       const wanted = values.reduce((sum, value, k) => sum + value * direction[k], 0);
       assert.ok(Math.abs(slope - wanted) < 2e-5 * length, `${name}: slope is ${slope}, not ${wanted}`);
     }
@@ -264,8 +284,8 @@ function gradientsOf({ measuring, run }: Session, ids: number[]): { labels: numb
           values[r * cols + c] += d[(TOKENS + t) * rows + r] * floats[x / 4 + t * cols + c];
       }
     }
-    const at = workspace.sums / 8 + (place * DRAWS + 1) * TOKENS;
-    const squares = doubles.subarray(at, at + TOKENS).reduce((sum, value) => sum + value, 0);
+    const index = workspace.sums / 8 + (place * DRAWS + 1) * TOKENS;
+    const squares = doubles.subarray(index, index + TOKENS).reduce((sum, value) => sum + value, 0);
     gradients.push({ name, values, squares });
   };
   const gradient = (address: number, { rows }: Linear) =>

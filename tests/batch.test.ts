@@ -3,7 +3,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { loadModel } from '../src/model/model.ts';
+import { loadLanguage } from '../src/model/model.ts';
 import { type Batcher, type Engine, openBatcher, type Sequence } from '../src/model/sequences/batch.ts';
 import { openRows } from '../src/model/sequences/rows.ts';
 import { startThreads } from '../src/workers/node.ts';
@@ -159,12 +159,12 @@ test('generations at once go through the model together', async () => {
 test('a long prompt goes in slices beside generations, and does not hold them up', async () => {
   const engine = fakeEngine(2000, 64);
   const batcher = openBatcher(engine);
-  let made = 0;
-  const generating = generation(batcher, 1, 200, () => made++);
+  let opened = 0;
+  const generating = generation(batcher, 1, 200, () => opened++);
   const sequence = await batcher.open({ capacity: 1000 });
-  const before = made;
+  const before = opened;
   await sequence.extend(Array.from({ length: 1000 }, (_, i) => i));
-  assert.ok(made - before >= 1000 / 64, `${made - before} tokens meanwhile`);
+  assert.ok(opened - before >= 1000 / 64, `${opened - before} tokens meanwhile`);
   assert.ok(engine.passes.every(([tokens, segments]) => segments < 2 || tokens <= 17));
   await generating;
 });
@@ -401,9 +401,9 @@ test('openRows() never hands out a row twice, and moves what is in use', () => {
         assert.is(holding !== undefined, size <= free);
         if (holding) held.set(holding, Object.assign(holding, { mark: step }));
       } else if (some && below(2) === 0) {
-        const own = held.get(some)!;
+        const sequence = held.get(some)!;
         const size = 1 + below(20);
-        assert.is(rows.resize(own, size), size - own.size <= free || own.size === size);
+        assert.is(rows.resize(sequence, size), size - sequence.size <= free || sequence.size === size);
       } else if (some) {
         rows.give(held.get(some)!);
         held.delete(some);
@@ -429,7 +429,7 @@ for (const threads of [1, 3]) {
   test(`sequences at once have the bits that each has alone: a model on ${threads} threads`, async () => {
     const config = configs['llama, biases, linear rope, interleaved'];
     const folder = modelFolder(config, randomFile(config));
-    const model = await loadModel(folder, { context: 90, cacheTokens: 260, threads: await startThreads(threads) });
+    const model = await loadLanguage(folder, { context: 90, cacheTokens: 260, threads: await startThreads(threads) });
     const texts = Array.from({ length: 9 }, (_, i) => [...randomIds(20, 361, 1), ...randomIds(5 + 7 * i, 361, 2 + i)]);
     const wanted: Float32Array[] = [];
     for (const text of texts) {
@@ -437,19 +437,19 @@ for (const threads of [1, 3]) {
       wanted.push(await sequence.extend(text, { rows: 'all' }));
       sequence.close();
     }
-    const found = await Promise.all(
+    const actual = await Promise.all(
       texts.map(async (text, i) => {
         const sequence = await model.open({ capacity: text.length, ids: i % 2 ? text : [] });
-        const known = sequence.ids.length;
-        const rows = [wanted[i].slice(0, known * 361)];
-        for (let from = known; from < text.length; from += i % 3 ? 1 : 9) {
+        const before = sequence.ids.length;
+        const rows = [wanted[i].slice(0, before * 361)];
+        for (let from = before; from < text.length; from += i % 3 ? 1 : 9) {
           rows.push(await sequence.extend(text.slice(from, from + (i % 3 ? 1 : 9)), { rows: 'all' }));
         }
         sequence.close();
         return Float32Array.from(rows.flatMap((row) => [...row]));
       }),
     );
-    for (const [i, rows] of found.entries()) sameBits(rows, wanted[i], `text ${i}`);
+    for (const [i, rows] of actual.entries()) sameBits(rows, wanted[i], `text ${i}`);
     await model.close();
   });
 }
@@ -457,13 +457,13 @@ for (const threads of [1, 3]) {
 test.run();
 
 // Ids that follow from the logits before them.
-async function generation(batcher: Batcher, first: number, steps: number, made?: () => void): Promise<void> {
+async function generation(batcher: Batcher, first: number, steps: number, onEnd?: () => void): Promise<void> {
   const sequence: Sequence = await batcher.open({ capacity: steps });
   let id = first;
   for (let i = 0; i < steps; i++) {
     const row = await sequence.extend([id]);
     id = Math.abs(Math.floor(row[0] * 100));
-    made?.();
+    onEnd?.();
   }
   sequence.close();
 }

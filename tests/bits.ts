@@ -5,16 +5,16 @@ import * as assert from 'uvu/assert';
 type Elements = Float32Array | Float64Array | Uint8Array | Uint16Array | Uint32Array;
 
 /** Fails unless both arrays have the same length and the same bits; names the first index that differs. */
-export function sameBits(actual: Elements, expected: Elements, what = 'arrays'): void {
+export function sameBits(actual: Elements, expected: Elements, label = 'arrays'): void {
   const width = expected.BYTES_PER_ELEMENT;
   if (actual.length !== expected.length)
-    assert.unreachable(`${what}: ${actual.length} elements, not ${expected.length}`);
+    assert.unreachable(`${label}: ${actual.length} elements, not ${expected.length}`);
   const a = new Uint8Array(actual.buffer, actual.byteOffset, actual.byteLength);
   const b = new Uint8Array(expected.buffer, expected.byteOffset, expected.byteLength);
-  const at = a.findIndex((byte, i) => byte !== b[i]);
-  if (at >= 0) {
-    const i = Math.floor(at / width);
-    assert.unreachable(`${what} differ first at [${i}]: ${actual[i]} is not ${expected[i]}`);
+  const index = a.findIndex((byte, i) => byte !== b[i]);
+  if (index >= 0) {
+    const i = Math.floor(index / width);
+    assert.unreachable(`${label} differ first at [${i}]: ${actual[i]} is not ${expected[i]}`);
   }
 }
 

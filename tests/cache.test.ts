@@ -9,9 +9,9 @@ import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { attendCodesScratchBytes, cacheCodesBytes, keepCodesScratchBytes } from '../src/kernels/decoder/sizes.ts';
-import { estimateMemory, loadModel } from '../src/model/model.ts';
+import { estimateMemory, loadLanguage } from '../src/model/model.ts';
 import * as twin from '../src/reference/cache.ts';
-import { bitsOf, f32ToF16 } from '../src/reference/float.ts';
+import { f32ToF16, floatBits } from '../src/reference/float.ts';
 import { signs } from '../src/reference/hadamard.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { loadAlone } from './alone.ts';
@@ -57,9 +57,9 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
             const scratch = alloc(keepCodesScratchBytes(dim));
             kernels.keepCodes(from, dim, bits, isTurned ? mask : 0, to, scale, scratch);
             const wanted = twin.keep(x, bits, isTurned ? masks : undefined);
-            const what = `${bits} bits of ${dim} elements times ${factor}`;
-            assert.equal(levelsAt(to, dim, bits), wanted.levels, what);
-            assert.is(copy(Uint16Array, scale, 1)[0], f32ToF16(bitsOf(wanted.scale)), what);
+            const label = `${bits} bits of ${dim} elements times ${factor}`;
+            assert.equal(levelsAt(to, dim, bits), wanted.levels, label);
+            assert.is(copy(Uint16Array, scale, 1)[0], f32ToF16(floatBits(wanted.scale)), label);
             assert.ok(memory.bytes(to + bytes, 16).every((byte) => byte === 0xa5));
             assert.ok(memory.bytes(scale + 2, 14).every((byte) => byte === 0xa5));
             assert.equal(copy(Float32Array, from, dim), x, 'what is kept stays');
@@ -98,7 +98,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           const valueRow = cacheCodesBytes(dim, bits);
           const [keys, values] = [alloc(positions * row), alloc(positions * valueRow)];
           const [keyScales, moreScales, valueScales] = [0, 1, 2].map(() => alloc(positions * 2));
-          const [own, beside] = [normals(positions * dim, 2), normals(positions * Math.max(1, more), 3)];
+          const [narrow, beside] = [normals(positions * dim, 2), normals(positions * Math.max(1, more), 3)];
           const v = normals(positions * dim, 4);
           const scratch = alloc(Math.max(keepCodesScratchBytes(dim), keepCodesScratchBytes(more)));
           const keep = (x: Float32Array, to: number, scale: number) => {
@@ -106,7 +106,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
             return twin.keep(x, bits, turning);
           };
           const kept = Array.from({ length: positions }, (_, t) => {
-            const parts = [keep(own.subarray(t * dim, (t + 1) * dim), keys + t * row, keyScales + 2 * t)];
+            const parts = [keep(narrow.subarray(t * dim, (t + 1) * dim), keys + t * row, keyScales + 2 * t)];
             const second = keys + t * row + cacheCodesBytes(dim, bits);
             if (more) parts.push(keep(beside.subarray(t * more, (t + 1) * more), second, moreScales + 2 * t));
             const value = keep(v.subarray(t * dim, (t + 1) * dim), values + t * valueRow, valueScales + 2 * t);
@@ -116,11 +116,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           const y = alloc(q.byteLength);
           memory.floats(y, q.length).fill(7);
           const sinks = normals(heads, 8);
-          const [at, sunk] = [place(q), hasSinks ? place(sinks) : 0];
+          const [address, sunk] = [place(q), hasSinks ? place(sinks) : 0];
           const room = alloc(attendCodesScratchBytes(tile, span, dim, more) + 64);
           memory.bytes(room, attendCodesScratchBytes(tile, span, dim, more) + 64).fill(0xff); // NaN, and canaries
           kernels.attendCodes(
-            ...([at, y, tokens, heads, stride, dim, more, keys, row, keyScales, more ? moreScales : 0] as const),
+            ...([address, y, tokens, heads, stride, dim, more, keys, row, keyScales, more ? moreScales : 0] as const),
             ...([values, valueRow, valueScales, bits, mask, first, window, 0.2, cap, sunk, tile, span, room] as const),
           );
           const wanted = new Float32Array(q.length).fill(7);
@@ -131,18 +131,18 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
                 0,
                 more ? 2 : 1,
               );
-              const seen = kept.slice(0, first + j + 1);
-              const [k, v] = [seen.map(({ parts }) => parts), seen.map(({ value }) => value)];
+              const attended = kept.slice(0, first + j + 1);
+              const [k, v] = [attended.map(({ parts }) => parts), attended.map(({ value }) => value)];
               const sink = hasSinks ? sinks[head] : undefined;
               wanted.set(twin.attendCodes(query, k, v, turning, 0.2, window, cap, sink), start);
             }
           }
-          const what = `attendCodes of ${bits} bits, head of ${dim} + ${more}, ${tokens} tokens, tile ${tile}`;
-          sameBits(copy(Float32Array, y, q.length), wanted, what);
+          const label = `attendCodes of ${bits} bits, head of ${dim} + ${more}, ${tokens} tokens, tile ${tile}`;
+          sameBits(copy(Float32Array, y, q.length), wanted, label);
           const end = room + attendCodesScratchBytes(tile, span, dim, more);
           assert.ok(
             memory.bytes(end, 64).every((byte) => byte === 0xff),
-            `${what}: scratch`,
+            `${label}: scratch`,
           );
         }
       }
@@ -157,9 +157,9 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           const dim = 16;
           const masks = place(signs(0, 32));
           const [keys, values, keyScales, valueScales] = [alloc(16), alloc(16), alloc(16), alloc(16)];
-          const vector = (own: string) => {
+          const vector = (value: string) => {
             const x = normals(dim, 5);
-            if (own === where) x[3] = bad;
+            if (value === where) x[3] = bad;
             return place(x);
           };
           const scratch = alloc(attendCodesScratchBytes(1, 8, dim, 0));
@@ -243,7 +243,7 @@ for (const name of ['llama', 'gemma4_text', 'gpt_oss', 'deepseek_v3']) {
     ] as const) {
       const options = { context: 40, cache } as const;
       const lone = await loadAlone(folder, options);
-      const together = await loadModel(folder, {
+      const together = await loadLanguage(folder, {
         ...{ ...options, cacheTokens: 3 * 40 },
         ...(threads > 1 && { threads: await startThreads(threads) }),
       });
@@ -293,11 +293,11 @@ test('a cache of codes takes what its bits and scales say', async () => {
 test.run();
 
 // ‖found - wanted‖² / ‖wanted - its mean‖².
-function relativeError(found: Float32Array, wanted: Float32Array): number {
+function relativeError(actual: Float32Array, wanted: Float32Array): number {
   const mean = wanted.reduce((sum, value) => sum + value, 0) / wanted.length;
   let [error, size] = [0, 0];
   for (const [i, value] of wanted.entries()) {
-    error += (found[i] - value) ** 2;
+    error += (actual[i] - value) ** 2;
     size += (value - mean) ** 2;
   }
   return error / size;

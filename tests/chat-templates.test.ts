@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { folderOf } from '../src/source/memory.ts';
-import { type Message, openChatTemplate } from '../src/text/chat.ts';
+import { type Message, readChatTemplate } from '../src/text/chat.ts';
 import { parseTemplate } from '../src/text/jinja/template.ts';
 
 type Conversation = { messages: Message[]; add_generation_prompt?: boolean; [value: string]: unknown };
@@ -23,9 +23,9 @@ const now = new Date(2026, 1, 3, 4, 5, 6);
 for (const [name, { template, rendered }] of Object.entries(templates)) {
   test(`render() gives what Jinja2 gives: ${name}`, async () => {
     const config = { chat_template: template, bos_token: '<s>', eos_token: '</s>' };
-    const chat = await openChatTemplate(folderOf('m', {}), config);
+    const chat = await readChatTemplate(folderOf('m', {}), config);
     for (const [each, expected] of Object.entries(rendered)) {
-      const { messages, add_generation_prompt: addGenerationPrompt = true, ...values } = conversations[each]!;
+      const { messages, add_generation_prompt: addGenerationPrompt = true, ...values } = conversations[each];
       const run = () => chat.render(messages, { addGenerationPrompt, values, now });
       if (typeof expected === 'string') assert.is(run(), expected, each);
       else assert.throws(run, (error: Error) => error instanceof RangeError && error.message.endsWith(expected.error));

@@ -4,7 +4,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { FormatError, UnsupportedError } from '../src/errors.ts';
 import { folderOf } from '../src/source/memory.ts';
-import { type ChatOptions, type Message, openChatTemplate } from '../src/text/chat.ts';
+import { type ChatOptions, type Message, readChatTemplate } from '../src/text/chat.ts';
 import { parseTemplate } from '../src/text/jinja/template.ts';
 
 const test = suite('chat');
@@ -18,7 +18,7 @@ const CHATML = `{% for message in messages %}{{'<|im_start|>' + message['role'] 
 const INST = `{{ bos_token }}{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] | trim + ' [/INST]' }}{% else %}{{ ' ' + message['content'] | trim + ' ' + eos_token }}{% endif %}{% endfor %}`;
 
 async function render(config: object, messages: Message[] = HELLO, options?: ChatOptions): Promise<string> {
-  return (await openChatTemplate(folderOf('m', {}), config as Record<string, unknown>)).render(messages, options);
+  return (await readChatTemplate(folderOf('m', {}), config as Record<string, unknown>)).render(messages, options);
 }
 
 test('render() writes what the template says', async () => {
@@ -52,7 +52,7 @@ test('render() takes chat_template.jinja before tokenizer_config.json, and templ
     { name: 'default', template: 'plain' },
     { name: 'tool_use', template: 'tools: {{ tools | length }}' },
   ];
-  const chat = await openChatTemplate(folderOf('m', { 'chat_template.jinja': source }), { chat_template: named });
+  const chat = await readChatTemplate(folderOf('m', { 'chat_template.jinja': source }), { chat_template: named });
   assert.equal(chat.names, ['default', 'tool_use']);
   assert.is(chat.render(HELLO), 'own');
   assert.is(chat.render(HELLO, { template: 'tool_use', values: { tools: [1, 2] } }), 'tools: 2');
@@ -66,7 +66,7 @@ test('render() takes chat_template.jinja before tokenizer_config.json, and templ
 test('render() of a model without a template says so and names generate', async () => {
   const error = await render({}).catch((each) => each);
   assert.instance(error, UnsupportedError);
-  assert.is(error.message, 'm: chat must have a chat template: the model has none, use generate');
+  assert.is(error.message, 'm: chat must have a chat template: the model has none; let it continue a text instead');
 });
 
 test('render() names messages that are none', async () => {
@@ -81,9 +81,9 @@ test('render() names messages that are none', async () => {
   );
 });
 
-test('openChatTemplate() names what is no template', async () => {
+test('readChatTemplate() names what is no template', async () => {
   for (const chat_template of [7, {}, [{ name: 'x' }]]) {
-    const error = await openChatTemplate(folderOf('m', {}), { chat_template }).catch((each) => each);
+    const error = await readChatTemplate(folderOf('m', {}), { chat_template }).catch((each) => each);
     assert.instance(error, FormatError);
     assert.match(error.message, /^m\/tokenizer_config\.json: chat_template(\[0\])? must be/);
   }
@@ -228,7 +228,7 @@ test('render() names messages and values that are no plain data', async () => {
   }
 });
 
-test('openChatTemplate() names a special token that is no text', async () => {
+test('readChatTemplate() names a special token that is no text', async () => {
   const error = await render({ chat_template: CHATML, bos_token: { content: 5 } }).catch((each) => each);
   assert.instance(error, FormatError);
   assert.is(error.message, 'm/tokenizer_config.json: bos_token must be a text, or have one as its content: got 5');

@@ -40,11 +40,11 @@ export function safetensors(
 ): Uint8Array<ArrayBuffer> {
   const entries = Object.entries(tensors);
   const data = new Uint8Array(entries.reduce((sum, [, { bytes }]) => sum + bytes.length, 0));
-  let at = 0;
+  let offset = 0;
   const members = entries.map(([name, { dtype, shape, bytes }]) => {
-    data.set(bytes, at);
-    at += bytes.length;
-    return `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [at - bytes.length, at] })}`;
+    data.set(bytes, offset);
+    offset += bytes.length;
+    return `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [offset - bytes.length, offset] })}`;
   });
   if (metadata) members.unshift(`"__metadata__":${JSON.stringify(metadata)}`);
   return fileOf(`{${members.join(',')}}`, data);

@@ -208,7 +208,7 @@ test('a verb that runs a model says to give the directory when it is given the f
     ['sensitivity', '--dry-run'],
   ]) {
     const [verb, ...rest] = args;
-    const { code, stderr } = await higgs(verb!, 'models/books-llama/model.safetensors', ...rest);
+    const { code, stderr } = await higgs(verb, 'models/books-llama/model.safetensors', ...rest);
     assert.is(code, 1);
     assert.match(
       stderr,

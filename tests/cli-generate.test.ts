@@ -32,12 +32,12 @@ test('generate --json has the reference’s ids, and timings', async () => {
     const { stdout } = await succeeds(
       higgs('generate', BOOKS, '-p', text, '-n', '64', '--json', '--cache', 'f32', ...most),
     );
-    const found = JSON.parse(stdout);
-    assert.equal(found.promptIds, ids);
-    assert.equal(found.ids, greedy.ids);
-    assert.is(found.text, greedy.text);
-    assert.is(found.finishReason, 'length');
-    assert.equal(Object.keys(found.timings), ['loadMs', 'promptMs', 'generateMs']);
+    const actual = JSON.parse(stdout);
+    assert.equal(actual.promptIds, ids);
+    assert.equal(actual.ids, greedy.ids);
+    assert.is(actual.text, greedy.text);
+    assert.is(actual.finishReason, 'length');
+    assert.equal(Object.keys(actual.timings), ['loadMs', 'promptMs', 'generateMs']);
   }
 });
 
@@ -49,8 +49,8 @@ test('generate gives the same text for a seed and any number of threads, another
     [...one, '--seed', '2'],
   ];
   const [first, second, third] = await Promise.all(runs.map((more) => succeeds(higgs(...args, ...more))));
-  assert.is(first!.stdout, second!.stdout);
-  assert.is.not(first!.stdout, third!.stdout);
+  assert.is(first.stdout, second.stdout);
+  assert.is.not(first.stdout, third.stdout);
 });
 
 test('generate takes sampling from generation_config.json, and tells a random seed by which it repeats', async () => {
@@ -65,8 +65,8 @@ test('generate takes sampling from generation_config.json, and tells a random se
   const other = await chatty();
   const says = async (content: object, ...args: string[]) => {
     await writeFile(join(other, 'generation_config.json'), JSON.stringify(content));
-    const { seed, ...found } = (await run(other, ...args)).sampling;
-    return found;
+    const { seed, ...actual } = (await run(other, ...args)).sampling;
+    return actual;
   };
   const all = { topK: 0, topP: 1, minP: 0, repetitionPenalty: 1 };
   assert.equal(await says({ do_sample: false, temperature: 3 }), { ...all, temperature: 0 });
@@ -118,10 +118,10 @@ test('perplexity of a text agrees with the reference on its first windows', asyn
   const text = readFileSync(`${BOOKS}/test.txt`, 'utf8').slice(0, 1500);
   const path = await folder({ 'text.txt': text });
   const { stdout } = await succeeds(higgs('perplexity', BOOKS, '--text', join(path, 'text.txt'), '--json', ...one));
-  const found = JSON.parse(stdout);
-  assert.equal([found.context, found.stride, found.bos], [256, 255, 1]);
-  assert.is(found.tokensScored, found.tokens);
-  assert.is(found.windows, Math.ceil(found.tokens / 255));
+  const actual = JSON.parse(stdout);
+  assert.equal([actual.context, actual.stride, actual.bos], [256, 255, 1]);
+  assert.is(actual.tokensScored, actual.tokens);
+  assert.is(actual.windows, Math.ceil(actual.tokens / 255));
   const window = join(path, 'text.txt');
   const quantized = output();
   await succeeds(quantize(BOOKS, quantized));
@@ -129,7 +129,7 @@ test('perplexity of a text agrees with the reference on its first windows', asyn
   assert.match(against.stdout, /^perplexity \d+\.\d{4} ± /);
   assert.match(
     against.stdout,
-    new RegExp(`original: perplexity ${found.perplexity.toFixed(4)}, ratio 1\\.\\d+ ± 0\\.0\\d+\n`),
+    new RegExp(`original: perplexity ${actual.perplexity.toFixed(4)}, ratio 1\\.\\d+ ± 0\\.0\\d+\n`),
   );
   assert.match(against.stdout, /KL\(original ‖ model\): mean 0\.\d+ ± .*, max \d/);
   assert.match(against.stdout, /same most likely token: \d\d\.\d\d %\n$/);
@@ -137,9 +137,9 @@ test('perplexity of a text agrees with the reference on its first windows', asyn
 
 test('perplexity --tokens takes the beginning of a text', async () => {
   const args = ['perplexity', BOOKS, '--text', `${BOOKS}/test.txt`, '--json', ...one];
-  const found = JSON.parse((await succeeds(higgs(...args, '--tokens', '100'))).stdout);
-  assert.is(found.tokens, 100);
-  assert.ok(found.bitsPerByte > 0.5 && found.bitsPerByte < 5);
+  const actual = JSON.parse((await succeeds(higgs(...args, '--tokens', '100'))).stdout);
+  assert.is(actual.tokens, 100);
+  assert.ok(actual.bitsPerByte > 0.5 && actual.bitsPerByte < 5);
 });
 
 test('bench prints speeds and memory', async () => {
@@ -149,8 +149,8 @@ test('bench prints speeds and memory', async () => {
     stdout,
     /load .* ms\nprompt .* tokens\/s, 16 tokens\ngenerate .* tokens\/s, 4 tokens\nmemory .*\nthreads {3}1\n$/,
   );
-  const found = JSON.parse((await succeeds(higgs(...args, '--json'))).stdout);
-  assert.ok(found.generateTokensPerSecond > 0 && found.memory.weights > 0);
+  const actual = JSON.parse((await succeeds(higgs(...args, '--json'))).stdout);
+  assert.ok(actual.generateTokensPerSecond > 0 && actual.memory.weights > 0);
 });
 
 async function chatty(opening = ''): Promise<string> {
@@ -212,8 +212,8 @@ test('generate keeps what the model thinks apart where it is asked to', async ()
   assert.is((await run('--thinking', 'hide')).stdout, 'Thoughts: <think>\n');
   const { text, ...rest } = JSON.parse((await run('--json')).stdout);
   assert.not('thinking' in rest);
-  const told = JSON.parse((await run('--thinking', 'hide', '--json')).stdout);
-  assert.equal([told.thinking, told.text], [text.trim(), '']);
+  const answer = JSON.parse((await run('--thinking', 'hide', '--json')).stdout);
+  assert.equal([answer.thinking, answer.text], [text.trim(), '']);
 });
 
 test('Ctrl-C ends a generation cleanly: what there is stays, exit code 130', async () => {
@@ -236,7 +236,7 @@ test('faults of the input: exit code 1, one line that names them', async () => {
     [['generate', 'nowhere', '-p', 'x'], /cannot read nowhere/],
     [['generate', BOOKS, '-p', 'x '.repeat(1000)], /prompt must fit the context of 512 tokens: got \d+ tokens/],
     [['generate', BOOKS, '-p', 'x', '--context', '1000'], /context must be an integer from 1 to 512: got 1000/],
-    [['chat', BOOKS, '-p', 'x'], /chat must have a chat template: the model has none, use generate/],
+    [['chat', BOOKS, '-p', 'x'], /chat must have a chat template: the model has none; let it continue a text instead/],
     [['perplexity', BOOKS, '--text', 'nowhere.txt'], /cannot read nowhere\.txt/],
     [
       ['perplexity', BOOKS, '--text', text.replace('text.txt', 'empty.txt')],

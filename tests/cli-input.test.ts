@@ -37,7 +37,7 @@ temporaryRoot();
 test('every malformed input: one line that names file and tensor, exit code 1, nothing written, input untouched', async () => {
   const wrong: string[] = [];
   await Promise.all(
-    Object.entries(FAULTS).map(async ([what, { files, says, file = 'model.safetensors', tensor }]) => {
+    Object.entries(FAULTS).map(async ([label, { files, says, file = 'model.safetensors', tensor }]) => {
       const [input, out] = [await folder(files), output()];
       const before = await hashes(input);
       try {
@@ -49,7 +49,7 @@ test('every malformed input: one line that names file and tensor, exit code 1, n
         nothingAt(out, `${out}.partial`);
         assert.equal(await hashes(input), before);
       } catch (error) {
-        wrong.push(`${what}: ${(error as Error).message}`);
+        wrong.push(`${label}: ${(error as Error).message}`);
       }
     }),
   );
@@ -59,14 +59,14 @@ test('every malformed input: one line that names file and tensor, exit code 1, n
 test('faults that the headers and config.json tell are found before any work: planning has them all', async () => {
   const library = await load();
   const wrong: string[] = [];
-  for (const [what, { files, says }] of Object.entries(FAULTS)) {
-    if (/^(NaN|Inf|an RMS)/.test(what)) continue;
+  for (const [label, { files, says }] of Object.entries(FAULTS)) {
+    if (/^(NaN|Inf|an RMS)/.test(label)) continue;
     const bytes = Object.entries(files).map(([name, content]) => [name, Uint8Array.from(Buffer.from(content))]);
     const message = await library.planCheckpoint(memoryFolder(Object.fromEntries(bytes))).then(
       () => 'no error',
       (error) => String(error.message),
     );
-    if (!says.test(message)) wrong.push(`${what}: ${message}`);
+    if (!says.test(message)) wrong.push(`${label}: ${message}`);
   }
   assert.is(wrong.join('\n'), '');
 });
@@ -237,8 +237,8 @@ test('odd but valid input: quantize, verify, dequantize; what is not quantized p
     const verified = JSON.parse(text);
     assert.is(verified.tensors.length, quantized.length);
     for (const [i, { name, relativeError, gridMse }] of verified.tensors.entries()) {
-      const own = report.tensors.find((tensor: { name: string }) => tensor.name === name);
-      assert.ok(Math.abs(relativeError - own.relativeError) <= 1e-3 * own.relativeError, name);
+      const row = report.tensors.find((tensor: { name: string }) => tensor.name === name);
+      assert.ok(Math.abs(relativeError - row.relativeError) <= 1e-3 * row.relativeError, name);
       assert.ok(relativeError < 4 * gridMse, `${name}, ${i}: ${relativeError}`);
     }
     const [stored, plain] = [read(out), read(restored)];
@@ -247,12 +247,12 @@ test('odd but valid input: quantize, verify, dequantize; what is not quantized p
     assert.equal([...plain.tensors.keys()].sort(), kept.sort());
     for (const name of kept) {
       const { dtype, shape, bytes } = tensors[name];
-      const found = plain.tensors.get(name)!;
-      assert.equal(found.shape, shape);
+      const actual = plain.tensors.get(name)!;
+      assert.equal(actual.shape, shape);
       if (quantized.includes(name)) {
-        assert.is(found.dtype, dtype === 'F8_E4M3' ? 'BF16' : dtype);
+        assert.is(actual.dtype, dtype === 'F8_E4M3' ? 'BF16' : dtype);
       } else {
-        for (const same of [found, stored.tensors.get(name)!]) {
+        for (const same of [actual, stored.tensors.get(name)!]) {
           assert.is(same.dtype, dtype);
           assert.ok(Buffer.compare(same.bytes, bytes) === 0, `${name} passes through`);
         }
@@ -279,7 +279,7 @@ test('a pointer of Git LFS and a web page in place of a file are named', async (
   const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 5\n`;
   const page = '<!DOCTYPE html>\n<html><body>Sign in</body></html>';
   const said = async (files: Record<string, Uint8Array | string>, ...args: string[]) =>
-    fails(higgs(args[0]!, await folder({ ...smallFiles(), ...files }), ...args.slice(1)));
+    fails(higgs(args[0], await folder({ ...smallFiles(), ...files }), ...args.slice(1)));
   const out = ['quantize', '-o', output()];
   assert.match(await said({ 'model.safetensors': pointer }, ...out), /it is a pointer of Git LFS; git lfs pull/);
   assert.match(await said({ 'model.safetensors': page }, ...out), /it is a web page/);

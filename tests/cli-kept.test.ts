@@ -27,7 +27,7 @@ temporaryRoot();
 
 const NAME = 'higgs-alphas.json';
 const BOOKS = 'models/books-llama';
-const llama = configs.llama!;
+const llama = configs.llama;
 
 /** A model of random weights: measuring takes less than a second. */
 async function model(config: Config = llama): Promise<string> {
@@ -83,10 +83,10 @@ test('sensitivities of a model in a cache of others are kept in a cache of our o
   const from = await model();
   for (const name of ['config.json', 'model.safetensors']) await copyFile(join(from, name), join(input, name));
   const before = await hashes(input);
-  const own = join(caches, 'own');
-  process.env.XDG_CACHE_HOME = own;
+  const cache = join(caches, 'own');
+  process.env.XDG_CACHE_HOME = cache;
   try {
-    const file = join(own, 'higgs', 'sensitivities', 'models--org--small--abc', NAME);
+    const file = join(cache, 'higgs', 'sensitivities', 'models--org--small--abc', NAME);
     assert.ok((await succeeds(plan(input))).stderr.endsWith(`, kept in ${file}\n`));
     assert.match((await succeeds(plan(input))).stderr, /^higgs: sensitivities of /);
     assert.equal(await hashes(input), before);
@@ -115,7 +115,7 @@ test('kept sensitivities of other weights, another configuration, other settings
     // As it was when embeddings and head did not count by rows.
     [
       () => writeFile(kept, whole.replace('"definition":2,', '')),
-      /not used: .*it was measured by another release, which defines sensitivity otherwise/,
+      /not used: .*it was measured by another release, which defines sensitivity differently/,
     ],
     [
       () =>
@@ -123,11 +123,11 @@ test('kept sensitivities of other weights, another configuration, other settings
           kept,
           whole.replace(/"alpha":\d/, (text) => `"alpha":${(Number(text.at(-1)) + 1) % 10}`),
         ),
-      /not used: .*its checksum does not hold, so it is damaged or was changed/,
+      /not used: .*its checksum is wrong, so it was damaged or changed/,
     ],
-    [() => writeFile(kept, whole.replace('"content"', '"contenu"')), /not used: .*its checksum does not hold/],
+    [() => writeFile(kept, whole.replace('"content"', '"contenu"')), /not used: .*its checksum is wrong/],
     [() => writeFile(kept, whole.replace('"files"', '"filet"')), /not used: .*it was measured on other weights/],
-    [() => writeFile(kept, `${whole}\n`), /not used: .*its checksum does not hold/],
+    [() => writeFile(kept, `${whole}\n`), /not used: .*its checksum is wrong/],
     [
       () => writeFile(join(input, 'model.safetensors'), other),
       /not used: .*it was measured on other weights or another configuration/,
@@ -152,12 +152,12 @@ test('a file of sensitivities that no command kept is left as it is', async () =
   const kept = join(input, NAME);
   await succeeds(plan(input));
   const { settings, ...alphas } = readAlphas(readFileSync(kept), kept);
-  const own = writeAlphas({ ...alphas, settings: { tokens: 7 } });
-  await writeFile(kept, own);
+  const alphasFile = writeAlphas({ ...alphas, settings: { tokens: 7 } });
+  await writeFile(kept, alphasFile);
   const { stderr } = await succeeds(plan(input));
   assert.match(stderr, /not used: .*higgs did not write it, so it stays as it is; give it with --alphas\n/);
   assert.match(stderr, /, not kept\n$/);
-  assert.is(readFileSync(kept, 'utf8'), own);
+  assert.is(readFileSync(kept, 'utf8'), alphasFile);
   nothingAt(`${kept}.partial`);
   for (const [other, says] of [
     ['{"a": 1}', /not used: .*alphas must have their version/],
@@ -242,11 +242,11 @@ test('what cannot be measured is told before anything is written, with the ways 
     [['quantize', single, '-o', `${out}.safetensors`, '--bpw', '4.5'], 1, /model must be a directory, .*--prior/],
     [['plan', headless, '--bpw', '4.5', '--embeddings', 'any'], 1, /"lm_head\.weight" has none.*--alphas/],
     [['plan', input, '--bpw', '1'], 1, /bits per weight must be at least/],
-    [['quantize', input, '-o', existing, '--bpw', '4.5'], 1, /it is there already; give --force/],
+    [['quantize', input, '-o', existing, '--bpw', '4.5'], 1, /it already exists; give --force/],
     [
       ['quantize', input, '-o', out, '--bpw', '4.5', '--dry-run'],
       2,
-      /--dry-run measures nothing.*--prior.*, which measures them in about \d+ s of computing, \d+ s of reading\n/,
+      /--dry-run needs sensitivities.*--prior.*, which measures them in about \d+ s of computing, \d+ s of reading\n/,
     ],
     [['quantize', input, '-o', out, '--bpw', '4.5', '--memory', '64KB'], 1, /must fit .* of linear memory.*--prior/],
     [['plan', input, '--bpw', '4.5', '--memory', '64KB'], 1, /must fit .* of linear memory.*--prior/],
@@ -269,17 +269,17 @@ test('quantize --text and predict --text have predictions beside what the text s
   const run = await succeeds(
     quantize(input, out, '--bpw', '4.1', '--grids', 'p2n64,p2n256,p1n64', '--text', text, '--context', '64', '--json'),
   );
-  const { predicted, text: found } = JSON.parse(run.stdout);
-  assert.is(found.kl.predicted, predicted.delta);
-  assert.ok(found.kl.measured > 0 && found.kl.measured < 2 * found.kl.predicted, JSON.stringify(found));
-  const { original, measured: own, error } = found.perplexity;
-  assert.is(found.perplexity.predicted, original * Math.exp(predicted.delta));
-  assert.ok(Math.abs(own - original * Math.exp(found.kl.measured)) < 4 * error, JSON.stringify(found));
+  const { predicted, text: actual } = JSON.parse(run.stdout);
+  assert.is(actual.kl.predicted, predicted.delta);
+  assert.ok(actual.kl.measured > 0 && actual.kl.measured < 2 * actual.kl.predicted, JSON.stringify(actual));
+  const { original, measured: increase, error } = actual.perplexity;
+  assert.is(actual.perplexity.predicted, original * Math.exp(predicted.delta));
+  assert.ok(Math.abs(increase - original * Math.exp(actual.kl.measured)) < 4 * error, JSON.stringify(actual));
 
-  const at = ['--text', text, '--context', '64'];
-  const again = await succeeds(higgs('predict', out, '--against', input, ...at, '--json'));
-  assert.equal({ ...JSON.parse(again.stdout).text, seconds: 0 }, { ...found, seconds: 0 });
-  const prior = await succeeds(higgs('predict', out, '--against', input, '--prior', ...at));
+  const choice = ['--text', text, '--context', '64'];
+  const again = await succeeds(higgs('predict', out, '--against', input, ...choice, '--json'));
+  assert.equal({ ...JSON.parse(again.stdout).text, seconds: 0 }, { ...actual, seconds: 0 });
+  const prior = await succeeds(higgs('predict', out, '--against', input, '--prior', ...choice));
   assert.match(
     prior.stdout,
     /\nperplexity +[\d.]+ +[\d.]+ ± [\d.]+\n[^\n]*\n[^\n]*tokens scored[^\n]*\nsensitivities of no unit predict neither\n$/,
@@ -287,10 +287,10 @@ test('quantize --text and predict --text have predictions beside what the text s
 
   const file = join(await folder(), 'plan.json');
   await succeeds(higgs('plan', input, '--bpw', '4.1', '-o', file));
-  const before = await succeeds(higgs('predict', input, '--plan', file, ...at, '--json'));
+  const before = await succeeds(higgs('predict', input, '--plan', file, ...choice, '--json'));
   const ahead = JSON.parse(before.stdout).text;
   assert.equal([ahead.perplexity.original, ahead.perplexity.measured, ahead.kl.measured], [original, null, null]);
-  assert.match(await fails(higgs('predict', out, '--plan', file, ...at), 2), /--text must come with --against/);
+  assert.match(await fails(higgs('predict', out, '--plan', file, ...choice), 2), /--text must come with --against/);
   assert.match(await fails(higgs('predict', out), 2), /or --against the original that has them/);
 });
 

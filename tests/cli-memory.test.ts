@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkCopy } from '../src/cli/common/measurement.ts';
 import { checkFits, freeMemory } from '../src/cli/common/memory.ts';
-import { estimateMemory, loadModel } from '../src/model/model.ts';
+import { estimateMemory, loadLanguage } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
 import { fails, folder, higgs, succeeds, temporaryRoot } from './command.ts';
@@ -92,8 +92,8 @@ test('inspect and plan show what advise does, if they are asked to', async () =>
   );
   const budget = ['--bpw', '3.5', '--prior', '--threads', '1', '--advise'];
   const { plan, sizes } = JSON.parse((await succeeds(higgs('plan', books, ...budget, '--json'))).stdout);
-  const own = sizes.find(({ bits }: { bits?: number }) => bits === Number(plan.bpw.toFixed(2)));
-  assert.ok(own.memory.bytes > 0 && Math.abs(own.bpw - plan.bpw) < 0.1);
+  const size = sizes.find(({ bits }: { bits?: number }) => bits === Number(plan.bpw.toFixed(2)));
+  assert.ok(size.memory.bytes > 0 && Math.abs(size.bpw - plan.bpw) < 0.1);
   const { stdout, stderr } = await succeeds(higgs('plan', books, ...budget));
   assert.match(stdout, /^--bits 3 +3\.06 /m);
   assert.match(stderr, /loss is a prior/);
@@ -144,7 +144,7 @@ test('a page whose device has not the memory is told so, before anything is read
   const counted = countBytes();
   try {
     Object.defineProperty(globalThis, 'navigator', { value: { deviceMemory: 0.25 }, configurable: true });
-    const error = await loadModel(input, options).catch((error) => error);
+    const error = await loadLanguage(input, options).catch((error) => error);
     assert.match(
       `${error.name}: ${error.message}`,
       /^RangeError: model must fit memory: at a context of 96 it needs 4\d\d MB, weights 1 MB, cache 47\d MB, activations \d+ MB; this device has less than 384 MB; what fits: cache q8 or cacheTokens 96$/,

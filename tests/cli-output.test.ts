@@ -2,7 +2,7 @@
 // when an output was changed (Node and what follows it only).
 
 import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, readdir, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -61,7 +61,7 @@ test('a card says what was done, in front of the original, and what the hub read
   await succeeds(higgs('quantize', dir, '-o', out, '--base-model', 'org/small', '--transformers'));
   const written = readFileSync(join(out, 'README.md'), 'utf8');
   const [front, text] = written.slice(4).split('\n---\n\n');
-  assert.equal(front!.split('\n'), [
+  assert.equal(front.split('\n'), [
     ...['license: mit', 'tags:', '- higgs', '- higgs-wasm', '- text', 'base_model: org/small'],
     ...['base_model_relation: quantized', 'quantized_by: higgs-wasm'],
   ]);
@@ -76,11 +76,32 @@ test('a card says what was done, in front of the original, and what the hub read
     AutoConfig: 'higgs_wasm.Config',
   });
   await succeeds(higgs('dequantize', out, '-o', restored));
-  assert.is(readFileSync(join(restored, 'README.md'), 'utf8'), written);
+  const plain = readFileSync(join(restored, 'README.md'), 'utf8');
+  assert.is(plain.slice(0, 4 + front.length + 6), written.slice(0, 4 + front.length + 6));
+  assert.match(
+    plain,
+    /\n# small, dequantized\n\nThe weights of org\/small were quantized to \d\.\d\d bits per weight\./,
+  );
+  assert.match(plain, /from_pretrained\("FOLDER"\)/);
+  assert.match(plain, /\n## Card of the original\n\nDtypes, .*\n\n# Small\n\nIn bf16\.\n$/);
+  assert.not.match(plain, /trust_remote_code|grid × tensors/);
   assert.not.ok(existsSync(join(restored, 'higgs_wasm.py')));
   await succeeds(quantize(await folder(smallFiles()), other)); // nothing is known of that one
   const own = readFileSync(join(other, 'README.md'), 'utf8');
   assert.not.match(own, /base_model:|Card of the original/);
+  const [bare, foreign] = [output(), output()];
+  await rm(join(other, 'README.md'));
+  await succeeds(higgs('dequantize', other, '-o', bare));
+  const generated = readFileSync(join(bare, 'README.md'), 'utf8');
+  assert.match(
+    generated,
+    /^---\ntags:\n- higgs\n- higgs-wasm\nbase_model_relation: quantized\nquantized_by: higgs-wasm\n---\n/,
+  );
+  assert.match(generated, /\n# This model, dequantized\n\nThe weights were quantized to \d\.\d\d bits per weight\./);
+  assert.not.match(generated, /base_model:|Card of the original/);
+  await writeFile(join(other, 'README.md'), '# Mine\n'); // somebody's own stays
+  await succeeds(higgs('dequantize', other, '-o', foreign));
+  assert.match(readFileSync(join(foreign, 'README.md'), 'utf8'), /\n\n# Mine\n$/);
   assert.match(own, /after `higgs export FOLDER --transformers`/);
   assert.match(
     await fails(higgs('export', 'hf:org/small', '--transformers'), 2),
@@ -125,7 +146,7 @@ test('a single file becomes a single file, of any name', async () => {
     (await readdir(dir)).sort(),
     [...Object.keys(before), 'restored.safetensors', 'small.safetensors'].sort(),
   );
-  assert.match(await fails(quantize(input, out)), /there already; give --force/);
+  assert.match(await fails(quantize(input, out)), /already exists; give --force/);
   await succeeds(quantize(input, out, '--force', '--bits', '2'));
   assert.match((await succeeds(higgs('inspect', out))).stdout, / t2 /);
   const asFolder = output();
@@ -141,7 +162,7 @@ test('an existing output is refused, replaced with --force if it is a checkpoint
   const first = await hashes(out);
   assert.is(
     await fails(quantize(input, out, '--bits', '2')),
-    `higgs: cannot write ${out}: it is there already; give --force to replace it\n`,
+    `higgs: cannot write ${out}: it already exists; give --force to replace it\n`,
   );
   assert.equal(await hashes(out), first);
 
@@ -164,7 +185,7 @@ test('an existing output is refused, replaced with --force if it is a checkpoint
   await mkdir(join(deep, 'below'));
   const file = join(home, 'thesis.doc');
   for (const target of [home, mixed, deep, file]) {
-    assert.match(await fails(quantize(input, target, '--force')), /no checkpoint, and so never replaced/);
+    assert.match(await fails(quantize(input, target, '--force')), /not a checkpoint: higgs never replaces it/);
   }
   assert.is(readFileSync(file, 'utf8'), 'years of work');
   assert.ok(existsSync(join(mixed, 'thesis.doc')) && existsSync(join(deep, 'below')));
@@ -228,7 +249,7 @@ test('two runs do not write one output at the same time', async () => {
   for (const flag of ['--resume', '--force']) {
     assert.match(
       await fails(quantize(input, out, flag)),
-      new RegExp(`another run is writing it; if process ${process.pid} is no process of higgs, remove .*higgs.lock`),
+      new RegExp(`another run is writing it; if process ${process.pid} is not higgs, remove .*higgs.lock`),
     );
   }
   await writeFile(lock, readFileSync(lock, 'utf8').replace(` ${process.pid} `, ' 999999999 ')); // one that does not
@@ -288,7 +309,7 @@ test('an output that cannot be written (a parent that is a file, a .partial that
 test('sharded output: --max-shard-size, an index that is right, and every verb reads it; sharded input gives the same weights', async () => {
   const tensors = smallTensors();
   const names = Object.keys(tensors);
-  const part = (own: string[]) => safetensors(Object.fromEntries(own.map((name) => [name, tensors[name]])));
+  const part = (chosen: string[]) => safetensors(Object.fromEntries(chosen.map((name) => [name, tensors[name]])));
   const whole = await folder({ 'model.safetensors': safetensors(tensors) });
   const sharded = await folder({
     [INDEX]: indexOf({ [shardFile]: names.slice(0, 2), [otherFile]: names.slice(2) }),
@@ -347,9 +368,9 @@ test('verify detects one flipped bit wherever it is, a truncated file, another o
     const copy = Buffer.from(file);
     return folder({ 'model.safetensors': change(copy) ?? copy });
   };
-  const flipped = (name: string, at: number) =>
+  const flipped = (name: string, index: number) =>
     damaged((bytes) => {
-      bytes[tensors.get(name)!.start + at] ^= 16;
+      bytes[tensors.get(name)!.start + index] ^= 16;
       return undefined;
     });
   const other = smallTensors();
@@ -361,7 +382,7 @@ test('verify detects one flipped bit wherever it is, a truncated file, another o
   const { [NORM]: __, ...noNorm } = smallTensors();
   const originals = [other, changed, fewer, wider, noNorm, { ...smallTensors(), extra: rawTensor('U8', [1], 1) }];
   const [wrong, normed, lacking, wide, normless, more] = await Promise.all(
-    originals.map((own) => folder({ 'model.safetensors': safetensors(own) })),
+    originals.map((each) => folder({ 'model.safetensors': safetensors(each) })),
   );
   const length = Number(file.readBigUInt64LE());
   const metadataChanged = (edit: (text: string) => string) =>

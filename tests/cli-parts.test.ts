@@ -111,8 +111,8 @@ test('a part or a merge that is run again after the merge ends well, and writes 
 test('a part or a merge refuses an output that is of another plan, or was changed', async () => {
   const { input, out } = await halves();
   await succeeds(quantize(input, out, ...MIXED, '--seed', '7'));
-  assert.match(await fails(higgs('merge', out, '--resume')), /it is there already; give --force to replace it/);
-  assert.match(await fails(partOf(input, out, '2/2')), /it is there already, of another plan; give --force/);
+  assert.match(await fails(higgs('merge', out, '--resume')), /it already exists; give --force to replace it/);
+  assert.match(await fails(partOf(input, out, '2/2')), /it already exists, of another plan; give --force/);
   await succeeds(higgs('merge', out, '--force'));
   const other = await folder();
   await cp(input, other, { recursive: true });
@@ -122,7 +122,7 @@ test('a part or a merge refuses an output that is of another plan, or was change
   const second = output();
   await succeeds(quantize(other, second, ...MIXED));
   await cp(`${out}.parts`, `${second}.parts`, { recursive: true });
-  assert.match(await fails(higgs('merge', second)), /it is there already; give --force to replace it/);
+  assert.match(await fails(higgs('merge', second)), /it already exists; give --force to replace it/);
 });
 
 test('a part refuses an output that was made of another input with the same headers', async () => {
@@ -135,7 +135,7 @@ test('a part refuses an output that was made of another input with the same head
   writeFileSync(join(other, 'model.safetensors'), bytes);
   assert.match(
     await fails(partOf(other, out, '1/2', '--resume')),
-    /it is there already, and .*part-1-of-2\.[0-9a-f]{8} was made of another input, or of one that was changed since; give --force/,
+    /it already exists, and .*part-1-of-2\.[0-9a-f]{8} was made of another input, or of one that was changed since; give --force/,
   );
 });
 
@@ -197,7 +197,7 @@ test('higgs merge says which part has another plan, input or release, and why', 
   assert.match(await fails(partOf(other, out, '2/2')), /it was made of another input/);
 
   const path = join(await directoryOf(out, 2), 'higgs.part');
-  const note = readSealed(readFileSync(path))[0]!.value as object;
+  const note = readSealed(readFileSync(path))[0].value as object;
   writeFileSync(path, sealLine({ ...note, version: '0.0.9' }).bytes);
   assert.match(await fails(higgs('merge', out)), /part 2 was made by version 0\.0\.9, not /);
   writeFileSync(path, sealLine({ ...note, scaleSearch: true }).bytes);
@@ -241,9 +241,9 @@ test('higgs merge notices every byte that is changed in a part, and names part a
   assert.ok(noticed >= 12, `${noticed}`);
   const directory = await directoryOf(out, 2);
   const [file] = (await readdir(directory)).filter((name) => name.endsWith('.safetensors'));
-  const bytes = readFileSync(join(directory, file!));
+  const bytes = readFileSync(join(directory, file));
   bytes[bytes.length >> 1] ^= 1;
-  writeFileSync(join(directory, file!), bytes);
+  writeFileSync(join(directory, file), bytes);
   await fails(higgs('merge', out));
   await succeeds(partOf(input, out, '2/2', '--force'));
   await succeeds(higgs('merge', out));
@@ -291,7 +291,7 @@ test('higgs quantize --part refuses what a part cannot do', async () => {
   await refuses(/--output must be a directory/, '--part', '1/2', '-o', `${out}.safetensors`);
   const unmeasured = await quantize(BOOKS, out, '--part', '1/2', '--bpw', '3');
   assert.is(unmeasured.code, 2, unmeasured.stderr);
-  assert.match(unmeasured.stderr, /--part measures nothing/);
+  assert.match(unmeasured.stderr, /--part needs sensitivities/);
   nothingAt(out, `${out}.parts`);
 });
 
@@ -318,12 +318,12 @@ const measures: Record<string, string[]> = {
   noise: ['--sequences', '2', '--estimator', 'noise', '--levels', '0.01'],
 };
 
-for (const [what, args] of Object.entries(measures)) {
-  test(`higgs merge gives the file of one run when tasks measured ${what}, some of them nothing`, async () => {
+for (const [label, args] of Object.entries(measures)) {
+  test(`higgs merge gives the file of one run when tasks measured ${label}, some of them nothing`, async () => {
     const [local, out] = [output(), output()];
     const measure = (to: string, ...more: string[]) => higgs('sensitivity', BOOKS, '-o', to, ...FEW, ...args, ...more);
     await succeeds(measure(local));
-    const count = what === 'a text' ? 8 : 3;
+    const count = label === 'a text' ? 8 : 3;
     for (let part = count; part >= 1; part--) await succeeds(measure(out, '--part', `${part}/${count}`));
     await succeeds(measure(out, '--part', `1/${count}`));
     await succeeds(higgs('merge', out));
@@ -411,7 +411,7 @@ test('--part without an index is what the scheduler says', () => {
   refuses({ JOB_COMPLETION_INDEX: '3' }, /such as --part 8/);
   refuses(
     slurm('7', { SLURM_ARRAY_TASK_COUNT: '2', SLURM_ARRAY_TASK_MIN: '3', SLURM_ARRAY_TASK_MAX: '7' }),
-    /not a whole range/,
+    /this array have gaps/,
   );
   refuses(slurm('0'), /from 1 to 8/, 8);
   refuses({ JOB_COMPLETION_INDEX: 'x' }, /must be a number/, 8);

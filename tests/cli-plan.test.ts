@@ -89,8 +89,11 @@ test('plan shows experts that have one grid as one, and tells of layers that do 
     'model.safetensors': safetensors(Object.fromEntries(experts.map((name, i) => [name, weight(64, 128, i)]))),
     'config.json': '{"model_type": "deepseek_v3", "num_hidden_layers": 2}',
   });
-  const known = Object.fromEntries(experts.slice(0, 6).map((name, i) => [name, i + 1]));
-  const alphas = join(await folder({ 'alphas.json': JSON.stringify({ source: 'test', alpha: known }) }), 'alphas.json');
+  const values = Object.fromEntries(experts.slice(0, 6).map((name, i) => [name, i + 1]));
+  const alphas = join(
+    await folder({ 'alphas.json': JSON.stringify({ source: 'test', alpha: values }) }),
+    'alphas.json',
+  );
   const args = ['plan', input, '--bpw', '3.3', '--alphas', alphas];
   const { stdout } = await succeeds(higgs(...args, '--experts', 'stack', '--all'));
   const rows = stdout.split('\n').filter((line) => line.startsWith('model.layers.'));
@@ -102,8 +105,8 @@ test('plan shows experts that have one grid as one, and tells of layers that do 
       ['model.layers.2.mlp.experts.*.up_proj.weight', '15.0'],
     ],
   );
-  const told = '3 tensors of layers behind the last, which do not run, count as the like ones of the last layer';
-  assert.ok(stdout.includes(told));
+  const note = '3 tensors of layers behind the last, which do not run, count as the like ones of the last layer';
+  assert.ok(stdout.includes(note));
   const { plan } = await json(...args, '--experts', 'stack');
   assert.equal(
     plan.tensors.map(({ name }: { name: string }) => name),
@@ -165,13 +168,16 @@ test('a run by a plan that was aborted goes on with the same plan alone, to the 
     [from.name, to.grid],
     [to.name, from.grid],
   ]);
-  const swapped = { ...plan, tensors: plan.tensors.map((own) => ({ ...own, grid: swap.get(own.name) ?? own.grid })) };
+  const swapped = {
+    ...plan,
+    tensors: plan.tensors.map((tensor) => ({ ...tensor, grid: swap.get(tensor.name) ?? tensor.grid })),
+  };
 
-  async function run(path: string, own: BitPlan, signal?: AbortController): Promise<void> {
+  async function run(path: string, chosen: BitPlan, signal?: AbortController): Promise<void> {
     const target = await createFolder(path, { resume: true });
     try {
       await library.quantizeCheckpoint(input, target, {
-        plan: own,
+        plan: chosen,
         resume: { identity: 'x' },
         ...(signal && { signal: signal.signal }),
         onProgress: ({ weightsDone }) => weightsDone > 128 * 256 && signal?.abort(new Error('enough')),
@@ -205,7 +211,7 @@ test('wrong command lines and files are named', async () => {
     [['quantize', input, '-o', out, '--min-bits', '3'], 2, /--min-bits must come with a budget/],
     [['quantize', input, '-o', out, '--experts', 'stack'], 2, /--experts must come with a budget/],
     [['quantize', input, '-o', out, '--bpw', '3', '--grid', 'p1n4'], 2, /--bpw and --size choose grids/],
-    [['quantize', input, '-o', out, '--plan', bad, '--exclude', 'x'], 2, /cannot be used with --exclude/],
+    [['quantize', input, '-o', out, '--plan', bad, '--exclude', 'x'], 2, /--plan must come without --exclude/],
     [['quantize', input, '-o', out, '--embeddings', 'any'], 2, /--embeddings any must come with a budget/],
     [['quantize', input, '-o', out, '--plan', bad], 1, /bad\.json: higgs\.plan must be 1/],
     [['quantize', input, '-o', out, '--plan', join(files, 'none.json')], 1, /none\.json/],

@@ -80,7 +80,7 @@ test('quantize --refine refuses an output for which another process gathers, and
   await (await takeLock(lock, 'gathers')).stop(); // this process runs
   assert.match(
     await fails(run(out, '--refine')),
-    /\.lock.*: process \d+ gathers it; if that is no process of higgs, remove/,
+    /\.lock.*: process \d+ gathers it; if that process is not higgs, remove/,
   );
   assert.ok(existsSync(lock));
   writeFileSync(lock, readFileSync(lock, 'utf8').replace(` ${process.pid} `, ' 999999999 '));

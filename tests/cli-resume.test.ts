@@ -94,9 +94,9 @@ async function interrupt(input: string, out: string, signal: NodeJS.Signals, ent
     });
     const interrupted = signal === 'SIGKILL' ? done.signal === signal : done.code !== 0;
     if (interrupted && !existsSync(out)) {
-      const found = entriesOf(out);
-      assert.ok(found >= entries, `${found} entries in the journal`);
-      if (found < LARGE_TENSORS) return done;
+      const actual = entriesOf(out);
+      assert.ok(actual >= entries, `${actual} entries in the journal`);
+      if (actual < LARGE_TENSORS) return done;
     }
   }
   return assert.unreachable('five runs ended before they could be interrupted') as never;

@@ -47,7 +47,7 @@ const run = (args: string[], extra: Record<string, string> = {}): Promise<Done> 
   return execute('env', [...given, process.execPath, CLI, 'run', ...args, '--threads', '1']);
 };
 const prompted = ['-p', 'hello', '-n', '4', '--seed', '3'];
-const made = () => readdirSync(join(home, 'higgs/models')).sort();
+const copies = () => readdirSync(join(home, 'higgs/models')).sort();
 
 test('a name of the hub is quantized once, without its original on the disk; the second start asks nobody', async () => {
   const first = await succeeds(run(['hf:org/model', ...prompted]));
@@ -55,7 +55,7 @@ test('a name of the hub is quantized once, without its original on the disk; the
   assert.match(first.stderr, /4 bits per weight suit this machine: .* of memory, .* are free/);
   assert.match(first.stderr, /quantized to .* once$/m);
   assert.match(first.stderr, /kept in .*org--model--4bit; higgs remove frees it/);
-  assert.equal(made(), ['org--model--4bit']);
+  assert.equal(copies(), ['org--model--4bit']);
   assert.not.ok(existsSync(join(home, 'hub')));
   assert.ok(hub.asked.length > 0);
 
@@ -77,30 +77,30 @@ test('a name of the hub is quantized once, without its original on the disk; the
   assert.match(listed.stdout, /^org--model--4bit +quantized, 4/m);
   assert.ok(listed.stderr.includes(`higgs run keeps models in ${join(home, 'higgs/models')}`));
   await succeeds(higgs('remove', 'org--model--4bit'));
-  assert.equal(made(), []);
+  assert.equal(copies(), []);
 });
 
 test('another size is another model; of none that is asked for, the newest is taken', async () => {
   await succeeds(run(['hf:org/model', '--bits', '3', ...prompted]));
   await succeeds(run(['hf:org/model', '--bits', '2', ...prompted]));
-  assert.equal(made(), ['org--model--2bit', 'org--model--3bit']);
+  assert.equal(copies(), ['org--model--2bit', 'org--model--3bit']);
   hub.asked = [];
   await succeeds(run(['hf:org/model', ...prompted]));
   assert.equal(hub.asked, []);
-  assert.is(made().length, 2);
+  assert.is(copies().length, 2);
 });
 
 test('a directory is quantized again when it has changed, and one that is quantized is run as it is', async () => {
   const path = await folder(files);
   await succeeds(run([path, ...prompted]));
   await succeeds(run([path, ...prompted]));
-  assert.is(made().length, 1);
+  assert.is(copies().length, 1);
   await writeFile(join(path, 'config.json'), JSON.stringify({ ...config, rms_norm_eps: 1e-4 }));
   await succeeds(run([path, ...prompted]));
-  assert.is(made().length, 2);
-  const { stderr } = await succeeds(run([join(home, 'higgs/models', made()[0]!), ...prompted]));
+  assert.is(copies().length, 2);
+  const { stderr } = await succeeds(run([join(home, 'higgs/models', copies()[0]), ...prompted]));
   assert.not.match(stderr, /quantized to/);
-  assert.is(made().length, 2);
+  assert.is(copies().length, 2);
 });
 
 test('a template makes it a chat; without one and without a prompt it says what to give', async () => {

@@ -23,6 +23,8 @@ interface Running {
   readonly models: readonly string[];
   /** Lines of standard output behind the first. */
   readonly lines: string[];
+  /** Standard error so far. */
+  notes(): string;
   end(signal?: NodeJS.Signals): Promise<number | null>;
 }
 const children: ChildProcess[] = [];
@@ -37,10 +39,10 @@ async function serve(...args: string[]): Promise<Running> {
   children.push(child);
   const lines: string[] = [];
   let fault = '';
-  child.stderr!.on('data', (data) => {
+  child.stderr.on('data', (data) => {
     fault += data;
   });
-  const reader = createInterface({ input: child.stdout! });
+  const reader = createInterface({ input: child.stdout });
   const first = new Promise<string>((resolve, reject) => {
     reader.once('line', resolve);
     child.once('exit', () => reject(new Error(fault)));
@@ -48,7 +50,7 @@ async function serve(...args: string[]): Promise<Running> {
   const { address, models } = JSON.parse(await first);
   reader.on('line', (line) => lines.push(line));
   return {
-    ...{ child, address, models, lines },
+    ...{ child, address, models, lines, notes: () => fault },
     async end(signal = 'SIGTERM') {
       const ended = once(child, 'exit');
       child.kill(signal);
@@ -76,6 +78,20 @@ test('serves a model by its directory’s name, logs requests as JSON, and ends 
   const log = JSON.parse(lines[0]);
   assert.is(log.path, '/v1/completions');
   assert.is(log.generatedTokens, usage.completion_tokens);
+  for (const time of [log.ms, log.firstMs]) assert.is(time, Math.round(time * 10) / 10);
+});
+
+test('a model that does not fit --memory is told at the start, and refused', async () => {
+  const model = await folder(servedFiles({ seed: 3 }));
+  const { address, notes, end } = await serve(model, '--bits', '4', '--memory', '1KB');
+  assert.match(
+    notes(),
+    /^higgs: warning: model \S+ needs [\d.]+ \wB of memory: the server has 1\.00 kB, and refuses requests for it$/m,
+  );
+  const refused = await ask(address, { prompt: 'Once' });
+  assert.is(refused.status, 503);
+  assert.match((await refused.json()).error.message, /needs \d+ MB of memory: the server has 0 MB/);
+  assert.is(await end(), 0);
 });
 
 test('a text under way when it is told to end is answered', async () => {
@@ -106,6 +122,9 @@ test('a model that is none, a port that is taken, and an empty key are told', as
   assert.is(taken.code, 1);
   await end();
   assert.is((await higgs('serve', model, '--api-key', '')).code, 2);
+  const long = await higgs('serve', model, '--bits', '4', '--port', '0', '--context', '100000');
+  assert.is(long.code, 1);
+  assert.match(long.stderr, /^higgs: model \S+: context must be an integer from 1 to 512: got 100000$/m);
 });
 
 test('without a name the demo model of the package is served, and the page that has it', async () => {

@@ -114,8 +114,8 @@ test('--json of every verb parses and has the documented fields', async () => {
     run('dequantize', out, '-o', restored),
   ]);
   const row = { name: Q, grid: 't4', groupSize: 64, bpw: 4.25, shape: [64, 64], dtype: 'BF16', seed: 0 };
-  const has = (found: Record<string, unknown>, expected: Record<string, unknown>) => {
-    for (const [key, value] of Object.entries(expected)) assert.equal(found[key], value, key);
+  const has = (actual: Record<string, unknown>, expected: Record<string, unknown>) => {
+    for (const [key, value] of Object.entries(expected)) assert.equal(actual[key], value, key);
   };
   const sizes = {
     in: smallFiles()['model.safetensors'].length,
@@ -126,10 +126,10 @@ test('--json of every verb parses and has the documented fields', async () => {
     assert.is(report.bytesOut, sizes.out);
     assert.ok(Math.abs(report.bpw - 4.25) < 1e-12);
     assert.is(report.tensors.length, 3);
-    const own = report.tensors.find(({ name }: { name: string }) => name === Q);
-    has(own, row);
-    assert.ok(own.relativeError > 0.005 && own.relativeError < 0.007);
-    assert.ok(own.gridMse > 0.0058 && own.gridMse < 0.006);
+    const tensor = report.tensors.find(({ name }: { name: string }) => name === Q);
+    has(tensor, row);
+    assert.ok(tensor.relativeError > 0.005 && tensor.relativeError < 0.007);
+    assert.ok(tensor.gridMse > 0.0058 && tensor.gridMse < 0.006);
   }
   for (const report of [quantized, compared]) assert.ok(report.bytesIn > 0 && report.bytesIn < sizes.in);
   assert.equal(

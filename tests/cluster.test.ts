@@ -55,16 +55,16 @@ async function submit(
 ): Promise<[array: string, merge: string]> {
   const said = await slurm.run(SCRIPT, 'quantize', input, out, String(parts), ...OPTIONS);
   const [, array, merge] = /job (\d+), merge: job (\d+)/.exec(said) ?? [];
-  return [array!, merge!];
+  return [array, merge];
 }
 
 async function jobState(slurm: Slurm, job: string): Promise<string> {
   return /JobState=(\w+)/.exec(await slurm.run('scontrol', 'show', 'job', job))?.[1] ?? '';
 }
 
-async function waitFor(what: string, is: () => boolean | Promise<boolean>): Promise<void> {
+async function waitFor(label: string, is: () => boolean | Promise<boolean>): Promise<void> {
   for (let tries = 0; !(await is()); tries++) {
-    if (tries > JOB_SECONDS * 5) throw new Error(`${what} must happen within ${JOB_SECONDS} s`);
+    if (tries > JOB_SECONDS * 5) throw new Error(`${label} must happen within ${JOB_SECONDS} s`);
     await sleep(200);
   }
 }
@@ -74,7 +74,7 @@ async function merged(slurm: Slurm, out: string, merge: string): Promise<void> {
     /COMPLETED|FAILED|CANCELLED/.test(await jobState(slurm, merge)),
   );
   const logs = () => readdirSync(root).filter((name) => name.endsWith('.log'));
-  const told = async () =>
+  const state = async () =>
     (await slurm.run('scontrol', 'show', 'jobs', '--oneliner')).replace(
       / (?!JobId|ArrayTask|JobState|Reason|Dependency|ExitCode|Restarts)\S+/g,
       '',
@@ -82,15 +82,15 @@ async function merged(slurm: Slurm, out: string, merge: string): Promise<void> {
     logs()
       .map((name) => `${name}: ${readFileSync(join(root, name), 'utf8').slice(-500)}`)
       .join('\n');
-  assert.is(await jobState(slurm, merge), 'COMPLETED', await told());
-  assert.ok(existsSync(out), await told());
+  assert.is(await jobState(slurm, merge), 'COMPLETED', await state());
+  assert.ok(existsSync(out), await state());
 }
 
 /** Whether a task has written some of its part, and not all. */
 function isUnderWay(out: string, part: number): boolean {
   if (!existsSync(`${out}.parts`)) return false;
-  const own = readdirSync(`${out}.parts`).find((name) => name.startsWith(`part-${part}-of-`));
-  const journal = own && join(`${out}.parts`, own, 'higgs.journal');
+  const attempt = readdirSync(`${out}.parts`).find((name) => name.startsWith(`part-${part}-of-`));
+  const journal = attempt && join(`${out}.parts`, attempt, 'higgs.journal');
   return Boolean(journal && existsSync(journal) && statSync(journal).size > 400);
 }
 
@@ -173,33 +173,33 @@ test('kubernetes.yaml holds to the schema of the current API, which a manifest w
   for (const job of jobs()) new Job(job).validate();
   const [parts, merge] = jobs();
   for (const wrong of [
-    { ...parts, spec: { ...parts!.spec!, completions: '8' } },
+    { ...parts, spec: { ...parts.spec!, completions: '8' } },
     { ...parts, spec: { completions: 8 } },
-    { ...merge, spec: { ...merge!.spec!, suspend: 'yes' } },
+    { ...merge, spec: { ...merge.spec!, suspend: 'yes' } },
   ]) {
     assert.throws(() => new Job(wrong as unknown as IJob).validate());
   }
   assert.is(await misfits(jobs()), '');
-  const { backoffLimitPerIndex: backoffLimitPerIndx, ...spec } = parts!.spec!;
+  const { backoffLimitPerIndex: backoffLimitPerIndx, ...spec } = parts.spec!;
   assert.match(await misfits([{ ...parts, spec: { ...spec, backoffLimitPerIndx } }]), /backoffLimitPerIndx/);
 });
 
 test('the containers of kubernetes.yaml, run as their pods would be, write the bytes of one run', async () => {
   const [parts, merge] = jobs();
-  const [container] = parts!.spec!.template.spec!.containers;
-  const { completions } = parts!.spec!;
-  assert.ok(container!.command!.includes(String(completions)), 'the count stands in two places');
+  const [container] = parts.spec!.template.spec!.containers;
+  const { completions } = parts.spec!;
+  assert.ok(container.command!.includes(String(completions)), 'the count stands in two places');
   const work = await folder();
   await mkdir(join(work, 'output'));
   const input = await folder(smallFiles());
   await cp(input, join(work, 'input/model'), { recursive: true });
   const PATH = `${await commandFolder()}${delimiter}${process.env.PATH}`;
   const pod = ([program, ...args]: readonly string[], env: Record<string, string>) =>
-    promisify(execFile)(program!, args, { cwd: work, env: { PATH, ...env } });
+    promisify(execFile)(program, args, { cwd: work, env: { PATH, ...env } });
   for (let index = 0; index < completions!; index++) {
-    await pod(container!.command!, { JOB_COMPLETION_INDEX: String(index), HOSTNAME: `higgs-parts-${index}` });
+    await pod(container.command!, { JOB_COMPLETION_INDEX: String(index), HOSTNAME: `higgs-parts-${index}` });
   }
-  await pod(merge!.spec!.template.spec!.containers[0]!.command!, {});
+  await pod(merge.spec!.template.spec!.containers[0].command!, {});
   const local = output();
   await succeeds(higgs('quantize', input, '-o', local));
   assert.equal(await hashes(join(work, 'output/model-higgs')), await hashes(local));

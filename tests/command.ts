@@ -96,8 +96,8 @@ export async function succeeds(run: Promise<Done>): Promise<Done> {
 
 /** Expects exit code 1 and one line that starts with `higgs: `. @returns the line */
 export async function fails(run: Promise<Done>, code = 1): Promise<string> {
-  const { code: found, signal, stdout, stderr } = await run;
-  assert.is(found, code, `exit code ${found} ${signal}: ${stdout}${stderr}`);
+  const { code: actual, signal, stdout, stderr } = await run;
+  assert.is(actual, code, `exit code ${actual} ${signal}: ${stdout}${stderr}`);
   assert.match(stderr, /^higgs: [^\n]+\n$/, 'one line');
   assert.not.match(stderr, /\bat .*[:(]\d+:|TypeError|undefined|\[object/);
   assert.is(stdout, '');

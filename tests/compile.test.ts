@@ -36,9 +36,9 @@ test('compiled() tries again when it failed', async () => {
 
 test('load() and models compile their binaries at most once', async () => {
   const { compile } = WebAssembly;
-  const seen: unknown[] = [];
+  const modules: unknown[] = [];
   WebAssembly.compile = (bytes) => {
-    seen.push(bytes);
+    modules.push(bytes);
     return compile(bytes);
   };
   try {
@@ -50,8 +50,8 @@ test('load() and models compile their binaries at most once', async () => {
   } finally {
     WebAssembly.compile = compile;
   }
-  assert.ok(seen.length >= 2); // a runtime may have binaries of its own
-  assert.is(new Set(seen).size, seen.length);
+  assert.ok(modules.length >= 2); // a runtime may have binaries of its own
+  assert.is(new Set(modules).size, modules.length);
 });
 
 test.run();

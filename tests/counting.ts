@@ -15,12 +15,12 @@ const KINDS = ['ArrayBuffer', 'Uint8Array', 'Int32Array', 'Float32Array', 'Float
 
 export function countBytes(): Counted {
   const { Memory } = WebAssembly;
-  const own = KINDS.map((kind) => [kind, globalThis[kind]] as const);
+  const originals = KINDS.map((kind) => [kind, globalThis[kind]] as const);
   const counted: Counted = {
     ...{ memories: [], floats: [], largest: 0 },
     stop() {
       WebAssembly.Memory = Memory;
-      Object.assign(globalThis, Object.fromEntries(own));
+      Object.assign(globalThis, Object.fromEntries(originals));
     },
   };
   WebAssembly.Memory = new Proxy(Memory, {
@@ -29,7 +29,7 @@ export function countBytes(): Counted {
       return new target(descriptor);
     },
   });
-  for (const [kind, type] of own) {
+  for (const [kind, type] of originals) {
     const width = 'BYTES_PER_ELEMENT' in type ? type.BYTES_PER_ELEMENT : 1;
     const counting = new Proxy(type, {
       construct(target, args) {

@@ -85,7 +85,7 @@ interface Scenario {
   onlyChanges?: boolean;
 }
 
-const config: Config = { ...configs.llama!, num_hidden_layers: 1, vocab_size: 32, max_position_embeddings: 4 };
+const config: Config = { ...configs.llama, num_hidden_layers: 1, vocab_size: 32, max_position_embeddings: 4 };
 const model = { 'in/model.safetensors': randomFile(config), 'in/config.json': JSON.stringify(config) };
 const small = Object.fromEntries(Object.entries(smallFiles()).map(([name, content]) => [`in/${name}`, content]));
 const single = { 'in.safetensors': safetensors(smallTensors()) };
@@ -219,15 +219,15 @@ function contentOf(dir: string): Record<string, string> {
 
 /** The files of one output, their paths counted from it. */
 function below(content: Record<string, string>, path: string): string {
-  const own = Object.entries(content).filter(([name]) => name === path || name.startsWith(`${path}/`));
-  return JSON.stringify(own.map(([name, bytes]) => [name.slice(path.length), bytes]));
+  const entries = Object.entries(content).filter(([name]) => name === path || name.startsWith(`${path}/`));
+  return JSON.stringify(entries.map(([name, bytes]) => [name.slice(path.length), bytes]));
 }
 
 /** A refusal is a sentence or two that a person can act on. */
-function checkRefusal({ code, stdout, stderr }: Outcome, at: string): void {
+function checkRefusal({ code, stdout, stderr }: Outcome, point: string): void {
   const isClean =
     /^(higgs: [^\n]+\n){1,3}$/.test(stderr) && !/\bat .*[:(]\d+:|TypeError|undefined|\[object|Died/.test(stderr);
-  assert.ok((code === 1 || code === 2) && isClean && stdout === '', `${at}: exit code ${code}: ${stderr}${stdout}`);
+  assert.ok((code === 1 || code === 2) && isClean && stdout === '', `${point}: exit code ${code}: ${stderr}${stdout}`);
 }
 
 /** The old output is at its name, or where it was moved, unless the new one is in its place. */
@@ -236,7 +236,7 @@ function checkOld(
   old: string | undefined,
   before: Record<string, string>,
   after: Record<string, string>,
-  at: string,
+  point: string,
 ): void {
   if (old === undefined) return;
   const now = contentOf(dir);
@@ -244,8 +244,8 @@ function checkOld(
   const files = Object.fromEntries(Object.entries(now).filter(([name]) => isPlain(name)));
   const aside = Object.keys(now).find((name) => name.startsWith(`${old}.replaced-`) && !name.includes('/'));
   const places = [old, ...(aside === undefined ? [] : [aside])];
-  const found = places.some((place) => below(files, place) === below(before, old));
-  assert.ok(found || below(files, old) === below(after, old), `${at}: the old output is lost: ${Object.keys(now)}`);
+  const actual = places.some((place) => below(files, place) === below(before, old));
+  assert.ok(actual || below(files, old) === below(after, old), `${point}: the old output is lost: ${Object.keys(now)}`);
 }
 
 /** Runs until it is done, with the options that the messages name. */
@@ -254,7 +254,7 @@ async function rerun(
   args: readonly string[],
   prefers: '--resume' | '--force',
   check: (at: string) => void,
-  at: string,
+  point: string,
 ) {
   const said: string[] = [];
   let flags: string[] = [];
@@ -262,8 +262,8 @@ async function rerun(
     const outcome = await command(dir, [...args, ...flags.filter((flag) => !args.includes(flag))]);
     said.push(`${flags.join(' ')} → ${outcome.code} ${outcome.stderr}`);
     if (outcome.code === 0) return said;
-    checkRefusal(outcome, `${at}, again with ${flags.join(' ')}`);
-    check(`${at}, again with ${flags.join(' ')}`);
+    checkRefusal(outcome, `${point}, again with ${flags.join(' ')}`);
+    check(`${point}, again with ${flags.join(' ')}`);
     const offered = ['--resume', '--force'].filter((flag) => outcome.stderr.includes(flag) && !flags.includes(flag));
     const next = offered.includes(prefers) ? prefers : offered[0];
     if (next === undefined) break;
@@ -272,7 +272,7 @@ async function rerun(
         ? ['--resume', '--force']
         : [next];
   }
-  return assert.unreachable(`${at}: no way out:\n${said.join('\n')}`) as never;
+  return assert.unreachable(`${point}: no way out:\n${said.join('\n')}`) as never;
 }
 
 /** Of those that went wrong. */
@@ -305,13 +305,13 @@ for (const [name, scenario] of Object.entries(scenarios)) {
     for (const kind of ['fails', 'dies', 'power'] as const) {
       for (const [i, operation] of operations.entries()) {
         if ((kind !== 'fails' || scenario.onlyChanges) && !changesFiles(operation)) continue;
-        const at = `${kind} at ${i + 1}, ${operation}`;
+        const path = `${kind} at ${i + 1}, ${operation}`;
         for (const prefers of ['--resume', '--force'] as const) {
           if (prefers === '--force' && kind !== 'dies') continue;
           reset();
           points++;
           try {
-            await checkPoint(at, { at: i + 1, kind, seed: i }, prefers);
+            await checkPoint(path, { at: i + 1, kind, seed: i }, prefers);
           } catch (error) {
             faults.push((error as Error).message.slice(0, 1000));
           }
@@ -322,22 +322,22 @@ for (const [name, scenario] of Object.entries(scenarios)) {
     }
     assert.is(faults.length, 0, `${faults.length} faults\n${faults.slice(0, FAULTS_SHOWN).join('\n')}`);
 
-    async function checkPoint(at: string, fault: Fault, prefers: '--resume' | '--force'): Promise<void> {
+    async function checkPoint(point: string, fault: Fault, prefers: '--resume' | '--force'): Promise<void> {
       const check = (moment: string) => checkOld(dir, scenario.old, before, after, moment);
       const outcome = { code: -1, stdout: '', stderr: '' };
       await withFault(dir, fault, async () => {
         Object.assign(outcome, await command(dir, scenario.args));
       });
       isDone = fault.kind === 'fails' && outcome.code === 0;
-      check(at);
-      if (fault.kind === 'fails' && !isDone) checkRefusal(outcome, at);
+      check(point);
+      if (fault.kind === 'fails' && !isDone) checkRefusal(outcome, point);
       // Sensitivities that cannot be kept are no reason to fail, but to say so.
       const isWhole = isDone && !/, not kept: | is left: /.test(outcome.stderr);
-      const said = isWhole ? [] : await rerun(dir, scenario.args, prefers, check, at);
-      const found = contentOf(dir);
-      const story = `${at}\n${outcome.stderr}\n${said.join('\n')}`;
-      assert.is(Object.keys(found).join(), Object.keys(after).join(), story);
-      for (const [file, bytes] of Object.entries(after)) assert.ok(found[file] === bytes, `${file} differs: ${story}`);
+      const said = isWhole ? [] : await rerun(dir, scenario.args, prefers, check, point);
+      const actual = contentOf(dir);
+      const story = `${point}\n${outcome.stderr}\n${said.join('\n')}`;
+      assert.is(Object.keys(actual).join(), Object.keys(after).join(), story);
+      for (const [file, bytes] of Object.entries(after)) assert.ok(actual[file] === bytes, `${file} differs: ${story}`);
     }
   });
 }
@@ -393,15 +393,16 @@ for (const [name, last] of [
       const bytes = fs.readFileSync(path);
       bytes[place] ^= 1 << Math.floor(random() * 8);
       fs.writeFileSync(path, bytes);
-      const at = `${file}, byte ${place}`;
+      const damage = `${file}, byte ${place}`;
       const first = await command(dir, [...scenario.args, '--resume']);
       if (first.code !== 0) {
-        checkRefusal(first, at);
-        await rerun(dir, scenario.args, '--force', () => {}, at);
+        checkRefusal(first, damage);
+        await rerun(dir, scenario.args, '--force', () => {}, damage);
       }
-      const found = contentOf(dir);
-      assert.is(Object.keys(found).join(), Object.keys(after).join(), at);
-      for (const [own, content] of Object.entries(after)) assert.ok(found[own] === content, `${at}: ${own} differs`);
+      const actual = contentOf(dir);
+      assert.is(Object.keys(actual).join(), Object.keys(after).join(), damage);
+      for (const [own, content] of Object.entries(after))
+        assert.ok(actual[own] === content, `${damage}: ${own} differs`);
     }
   });
 }

@@ -115,25 +115,25 @@ async function read(response: IncomingMessage, step: () => Promise<boolean>): Pr
 
 /** Asks one after another what each request is given. @param tokens most of a text */
 export async function askAlone(address: string, tokens: number): Promise<Known[]> {
-  const known: Known[] = [];
+  const references: Known[] = [];
   for (const body of bodies(tokens)) {
     const response = await ask(address, JSON.stringify(body)).response;
     if (response.statusCode !== 200) throw new Error(`${response.statusCode}: ${await textOf(response)}`);
-    known.push({ body, alone: await read(response, async () => true) });
+    references.push({ body, alone: await read(response, async () => true) });
   }
-  return known;
+  return references;
 }
 
 const isSame = (got: Given, { alone }: Known, isWhole: boolean) =>
   alone.texts.every((text, i) => {
-    const [own, chances] = [got.texts[i] ?? '', got.logprobs[i] ?? []];
-    const hasBegin = text.startsWith(own) && chances.every((chance, j) => Object.is(chance, alone.logprobs[i][j]));
-    return hasBegin && (!isWhole || (own === text && chances.length === alone.logprobs[i].length));
+    const [answer, chances] = [got.texts[i] ?? '', got.logprobs[i] ?? []];
+    const hasBegin = text.startsWith(answer) && chances.every((chance, j) => Object.is(chance, alone.logprobs[i][j]));
+    return hasBegin && (!isWhole || (answer === text && chances.length === alone.logprobs[i].length));
   });
 
 // One request of a client.
-async function once(address: string, known: Known, manner: Manner, random: Random, crowd: Crowd): Promise<void> {
-  const { body } = known;
+async function once(address: string, reference: Known, manner: Manner, random: Random, crowd: Crowd): Promise<void> {
+  const { body } = reference;
   if (manner === 'large') return tooLarge(address, random, crowd);
   const { request, response: coming } = ask(address, JSON.stringify(body));
   let [left, isGone] = [random.below(20), false];
@@ -154,7 +154,7 @@ async function once(address: string, known: Known, manner: Manner, random: Rando
       if (manner === 'slow') await wait(random.below(120));
       return manner !== 'leaves' || left-- > 0;
     });
-    if (!isSame(given, known, given.isWhole)) crowd.faults.push(`not what it is alone: ${JSON.stringify(body)}`);
+    if (!isSame(given, reference, given.isWhole)) crowd.faults.push(`not what it is alone: ${JSON.stringify(body)}`);
     crowd.tokens += given.logprobs.flat().length;
     if (given.isWhole) crowd.whole++;
     else {
@@ -192,7 +192,7 @@ async function tooLarge(address: string, random: Random, crowd: Crowd): Promise<
 /** Has clients ask again and again, until it is time. */
 export async function gather(
   address: string,
-  known: readonly Known[],
+  references: readonly Known[],
   { clients, seconds, seed = 1 }: { clients: number; seconds: number; seed?: number },
 ): Promise<Crowd> {
   const crowd: Crowd = { whole: 0, left: 0, refused: 0, tooLarge: 0, tokens: 0, faults: [] };
@@ -203,7 +203,7 @@ export async function gather(
       const manner = random.chance(0.03)
         ? 'large'
         : random.pick<Manner>(['reads', 'reads', 'reads', 'slow', 'leaves', 'leaves']);
-      await once(address, random.pick(known), manner, random, crowd);
+      await once(address, random.pick(references), manner, random, crowd);
     }
   };
   await Promise.all(Array.from({ length: clients }, (_, index) => client(index)));

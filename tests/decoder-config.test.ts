@@ -7,7 +7,7 @@ import { fieldsOf } from '../src/families/config.ts';
 import { architectureOf, readArchitecture } from '../src/families/family.ts';
 import { frequencies } from '../src/families/rope.ts';
 import { FormatError, load, UnsupportedError } from '../src/index.ts';
-import { loadModel } from '../src/model/model.ts';
+import { loadLanguage } from '../src/model/model.ts';
 import {
   crc32,
   memoryFolder,
@@ -22,7 +22,7 @@ import { families } from './families/index.ts';
 import { configs, modelFolder, randomFile } from './models.ts';
 
 const test = suite('decoder config');
-const llama = configs.llama!;
+const llama = configs.llama;
 
 const parseConfig = (text: string, file: string): Architecture => architectureOf(fieldsOf(text, file));
 const parse = (changes: object, base: object = llama): Architecture =>
@@ -171,10 +171,10 @@ test('architectureOf() refuses values that are wrong, hostile or contradictory',
 });
 
 test('architectureOf() gives layers of Gemma 4 that see all the rope of the family where config.json tells of none', () => {
-  const { rope_parameters: _, ...config } = families.gemma4_text!.config as unknown as Record<string, unknown>;
+  const { rope_parameters: _, ...config } = families.gemma4_text.config as unknown as Record<string, unknown>;
   const usual = { rope_type: 'proportional', partial_rotary_factor: 0.25, rope_theta: 1e6 };
-  const told = { full_attention: usual, sliding_attention: { rope_type: 'default', rope_theta: 1e4 } };
-  assert.equal(parse({}, config), parse({ rope_parameters: told }, config));
+  const parameters = { full_attention: usual, sliding_attention: { rope_type: 'default', rope_theta: 1e4 } };
+  assert.equal(parse({}, config), parse({ rope_parameters: parameters }, config));
 });
 
 test('readArchitecture() prefers the ids of generation_config.json that end a text', async () => {
@@ -211,7 +211,7 @@ const file = randomFile(llama);
 const tensors = Object.fromEntries(readSafetensors(file).tensors) as Record<string, Tensor>;
 const q = 'model.layers.1.self_attn.q_proj';
 
-test('loadModel() names the tensor that is missing, has another shape or dtype, or would be left out', async () => {
+test('loadLanguage() names the tensor that is missing, has another shape or dtype, or would be left out', async () => {
   const without = { ...tensors };
   delete without[`${q}.weight`];
   const place = (name: string) => `memory: tensor "${name}": `;
@@ -237,22 +237,22 @@ test('loadModel() names the tensor that is missing, has another shape or dtype, 
   for (const [faulty, message] of cases) await refused(modelFolder(llama, safetensors(faulty)), message);
 });
 
-test('loadModel() refuses a checkpoint whose codes, scales or plain tensors were changed', async () => {
+test('loadLanguage() refuses a checkpoint whose codes, scales or plain tensors were changed', async () => {
   const { files, header } = await quantized();
   for (const name of [`${q}.weight.packed`, `${q}.weight.scales`, 'model.norm.weight']) {
     const bytes = files.get('model.safetensors')!.slice();
     const { start } = header.tensors.get(name)!;
     bytes[start + 3] ^= 4;
-    const found = crc32(readSafetensors(bytes).tensors.get(name)!.bytes);
+    const actual = crc32(readSafetensors(bytes).tensors.get(name)!.bytes);
     const wanted = crc32(header.tensors.get(name)!.bytes);
     await refused(
       modelFolder(llama, bytes),
-      `memory/model.safetensors: tensor "${name}": CRC-32 must be ${hex(wanted)}, as noted when it was written: it is ${hex(found)}`,
+      `memory/model.safetensors: tensor "${name}": CRC-32 must be ${hex(wanted)}, as noted when it was written: it is ${hex(actual)}`,
     );
   }
 });
 
-test('loadModel() refuses a changed header and another version of the format', async () => {
+test('loadLanguage() refuses a changed header and another version of the format', async () => {
   const { files } = await quantized();
   const text = new TextDecoder('latin1').decode(files.get('model.safetensors')!);
   const change = (from: string, to: string) => {
@@ -278,8 +278,8 @@ async function quantized() {
   return { files: output.files, header: readSafetensors(output.files.get('model.safetensors')!) };
 }
 
-async function refused(folder: Parameters<typeof loadModel>[0], message: string): Promise<void> {
-  const error = await loadModel(folder).then(
+async function refused(folder: Parameters<typeof loadLanguage>[0], message: string): Promise<void> {
+  const error = await loadLanguage(folder).then(
     () => assert.unreachable(`must be refused: ${message}`),
     (reason: Error) => reason,
   );

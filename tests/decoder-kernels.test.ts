@@ -14,9 +14,9 @@ import { dtypeCodes } from '../src/kernels/layout.ts';
 import { crc32 } from '../src/reference/checksum.ts';
 import * as twin from '../src/reference/decoder.ts';
 import * as matrix from '../src/reference/encode.ts';
-import { bitsOf, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
+import { f32ToBf16, f32ToF16, floatBits, fromBits } from '../src/reference/float.ts';
 import { rotate, signs } from '../src/reference/hadamard.ts';
-import { angles, exp, tanh } from '../src/reference/math.ts';
+import { angles, exp32, tanh } from '../src/reference/math.ts';
 import { route, routeBack } from '../src/reference/route.ts';
 import { normals, sameBits } from './bits.ts';
 
@@ -35,13 +35,13 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     x.set([88, -87, 0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e-30, -87.00001], 0);
     const y = alloc(x.byteLength);
     kernels.exponential(place(x), y, x.length);
-    const found = copy(Float32Array, y, x.length);
-    sameBits(found, x.map(exp));
+    const actual = copy(Float32Array, y, x.length);
+    sameBits(actual, x.map(exp32));
     for (const [i, value] of x.entries()) {
       if (!(value >= -87 && value <= 88)) continue;
       const wanted = Math.exp(value);
       const unit = 2 ** (Math.floor(Math.log2(wanted)) - 23);
-      assert.ok(Math.abs(found[i] - wanted) <= 2 * unit, `e^${value}: ${found[i]} is not ${wanted}`);
+      assert.ok(Math.abs(actual[i] - wanted) <= 2 * unit, `e^${value}: ${actual[i]} is not ${wanted}`);
     }
   });
 
@@ -49,11 +49,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     const table = alloc(kernels.crc32TableBytes());
     kernels.crc32Table(table);
     const bytes = new Uint8Array(normals(300, 8).buffer);
-    const at = place(bytes);
+    const address = place(bytes);
     for (let count = 0; count <= 330; count++) {
       const from = count % 16;
-      const found = kernels.crc32(count * 12345, at + from, count, table) >>> 0;
-      assert.is(found, crc32(count * 12345, bytes.subarray(from, from + count)), `${count} bytes`);
+      const actual = kernels.crc32(count * 12345, address + from, count, table) >>> 0;
+      assert.is(actual, crc32(count * 12345, bytes.subarray(from, from + count)), `${count} bytes`);
     }
   });
 
@@ -77,15 +77,15 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
   test('angles() equals its twin, and cos and sin within half a unit, for angles up to 131072 radians', () => {
     const frequencies = Float64Array.from({ length: 32 }, (_, i) => 500000 ** (-i / 32));
     const y = alloc(256);
-    const at = place(frequencies);
+    const address = place(frequencies);
     for (const position of [0, 1, 2, 255, 4095, 65535, 131072]) {
-      kernels.angles(at, 32, position, y);
-      const found = copy(Float32Array, y, 64);
-      sameBits(found, angles(frequencies, position));
+      kernels.angles(address, 32, position, y);
+      const actual = copy(Float32Array, y, 64);
+      sameBits(actual, angles(frequencies, position));
       for (const [i, frequency] of frequencies.entries()) {
         const angle = position * frequency;
-        assert.ok(Math.abs(found[i] - Math.cos(angle)) <= 2 ** -25 + 1e-12, `cos ${angle}`);
-        assert.ok(Math.abs(found[32 + i] - Math.sin(angle)) <= 2 ** -25 + 1e-12, `sin ${angle}`);
+        assert.ok(Math.abs(actual[i] - Math.cos(angle)) <= 2 ** -25 + 1e-12, `cos ${angle}`);
+        assert.ok(Math.abs(actual[32 + i] - Math.sin(angle)) <= 2 ** -25 + 1e-12, `sin ${angle}`);
       }
     }
   });
@@ -95,14 +95,14 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       memory.reset();
       const x = normals(cols * 2, cols);
       const weights = normals(cols, cols + 1);
-      const at = place(x);
+      const address = place(x);
       const y = alloc(x.byteLength);
       const w = place(weights);
-      kernels.rmsNorm(at, w, 2, cols, 1e-5, y);
+      kernels.rmsNorm(address, w, 2, cols, 1e-5, y);
       const wanted = [0, 1].flatMap((j) => [...twin.rmsNorm(x.subarray(j * cols, (j + 1) * cols), weights, 1e-5)]);
       sameBits(copy(Float32Array, y, 2 * cols), Float32Array.from(wanted), `rmsNorm(${cols})`);
-      kernels.rmsNorm(at, w, 2, cols, 1e-5, at);
-      sameBits(copy(Float32Array, at, 2 * cols), Float32Array.from(wanted));
+      kernels.rmsNorm(address, w, 2, cols, 1e-5, address);
+      sameBits(copy(Float32Array, address, 2 * cols), Float32Array.from(wanted));
     }
   });
 
@@ -115,14 +115,14 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           Float64Array.from({ length: half }, (_, i) => 100 ** (-i / half)),
           77,
         );
-        const at = place(x);
-        kernels.rope(at, 3, half, place(table), interleaved ? 1 : 0);
-        const found = copy(Float32Array, at, x.length);
+        const address = place(x);
+        kernels.rope(address, 3, half, place(table), interleaved ? 1 : 0);
+        const actual = copy(Float32Array, address, x.length);
         for (let head = 0; head < 3; head++) {
-          const own = x.subarray(head * 2 * half, (head + 1) * 2 * half);
-          const turned = found.subarray(head * 2 * half, (head + 1) * 2 * half);
-          sameBits(turned.slice(), twin.rope(own, table, interleaved), `rope(${half})`);
-          assert.ok(Math.abs(sumSquares(turned) / sumSquares(own) - 1) < 1e-5);
+          const headRow = x.subarray(head * 2 * half, (head + 1) * 2 * half);
+          const turned = actual.subarray(head * 2 * half, (head + 1) * 2 * half);
+          sameBits(turned.slice(), twin.rope(headRow, table, interleaved), `rope(${half})`);
+          assert.ok(Math.abs(sumSquares(turned) / sumSquares(headRow) - 1) < 1e-5);
         }
       }
     }
@@ -132,11 +132,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     for (const count of lengths) {
       memory.reset();
       const x = normals(count, count).map((value) => value * 10);
-      const at = place(x);
-      kernels.softmax(at, count);
-      const found = copy(Float32Array, at, count);
-      sameBits(found, twin.softmax(x), `softmax(${count})`);
-      assert.ok(Math.abs(found.reduce((a, b) => a + b, 0) - 1) < 1e-5);
+      const address = place(x);
+      kernels.softmax(address, count);
+      const actual = copy(Float32Array, address, count);
+      sameBits(actual, twin.softmax(x), `softmax(${count})`);
+      assert.ok(Math.abs(actual.reduce((a, b) => a + b, 0) - 1) < 1e-5);
     }
   });
 
@@ -145,15 +145,15 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     x.set([0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e-30, 0.5, -0.5], 0);
     for (const cap of [1, 30]) {
       memory.reset();
-      const at = place(x);
-      kernels.softCap(at, cap, x.length);
-      const found = copy(Float32Array, at, x.length);
-      sameBits(found, twin.softCap(x, cap));
+      const address = place(x);
+      kernels.softCap(address, cap, x.length);
+      const actual = copy(Float32Array, address, x.length);
+      sameBits(actual, twin.softCap(x, cap));
       for (const [i, value] of x.entries()) {
         const wanted = cap * Math.tanh(value / cap);
         assert.ok(
-          Math.abs(found[i] - wanted) <= Math.abs(wanted) * 2 ** -21 + 1e-38,
-          `${value}: ${found[i]}, not ${wanted}`,
+          Math.abs(actual[i] - wanted) <= Math.abs(wanted) * 2 ** -21 + 1e-38,
+          `${value}: ${actual[i]}, not ${wanted}`,
         );
       }
     }
@@ -164,11 +164,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
     for (const count of lengths) {
       memory.reset();
       const x = normals(count + 8, count).map((value) => 20 * value);
-      const at = place(x);
-      kernels.sigmoid(at, count);
+      const address = place(x);
+      kernels.sigmoid(address, count);
       const wanted = twin.sigmoid(x);
       sameBits(
-        copy(Float32Array, at, count + 8),
+        copy(Float32Array, address, count + 8),
         x.map((value, i) => (i < count ? wanted[i] : value)),
       );
     }
@@ -206,10 +206,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           alloc(5 * (experts + 4) * 4),
         );
         for (let j = 0; j < count; j++) {
-          const own = logits.subarray(j * experts, (j + 1) * experts);
-          if (new Set(own).size < experts) ties++;
+          const row = logits.subarray(j * experts, (j + 1) * experts);
+          if (new Set(row).size < experts) ties++;
           const options = { sigmoid, groups, taken, two, top, normalize, factor, ...(isCorrected && { correction }) };
-          const wanted = route(own, options);
+          const wanted = route(row, options);
           assert.equal([...copy(Int32Array, chosen + j * top * 4, top)], wanted.chosen);
           sameBits(copy(Float32Array, weights + j * top * 4, top), Float32Array.from(wanted.weights));
         }
@@ -220,9 +220,9 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           ...([place(dWeights), dLogits, alloc((experts + 4) * 4)] as const),
         );
         for (let j = 0; j < count; j++) {
-          const own = [...copy(Int32Array, chosen + j * top * 4, top)];
+          const picked = [...copy(Int32Array, chosen + j * top * 4, top)];
           const [z, d] = [logits, dWeights].map((x, i) => x.slice(j * [experts, top][i], (j + 1) * [experts, top][i]));
-          const wanted = routeBack(z, { sigmoid, normalize, factor }, own, d);
+          const wanted = routeBack(z, { sigmoid, normalize, factor }, picked, d);
           sameBits(copy(Float32Array, dLogits + j * experts * 4, experts), wanted);
         }
       }
@@ -281,9 +281,9 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
   test('denseRows() equals its twin for every dtype, width and number of vectors', () => {
     const narrow = [
       (w: Float32Array) => [new Uint8Array(w.buffer), w] as const,
-      (w: Float32Array) => [Uint16Array.from(w, (value) => f32ToF16(bitsOf(value))), twin.throughF16(w)] as const,
+      (w: Float32Array) => [Uint16Array.from(w, (value) => f32ToF16(floatBits(value))), twin.throughF16(w)] as const,
       (w: Float32Array) => {
-        const bits = Uint16Array.from(w, (value) => f32ToBf16(bitsOf(value)));
+        const bits = Uint16Array.from(w, (value) => f32ToBf16(floatBits(value)));
         return [bits, Float32Array.from(bits, (h) => fromBits(h * 65536))] as const;
       },
     ];
@@ -315,7 +315,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         const [rows, count, groupSize] = [3, 2, 64];
         const masks = signs(3, Math.ceil(cols / 32) * 32);
         const layout = { rows, cols, groupSize, p, bits, points, masks };
-        const { packed, scales } = matrix.encode(normals(rows * cols, cols), layout) as matrix.Encoded;
+        const { packed, scales } = matrix.encode(normals(rows * cols, cols), layout) as matrix.EncodedMatrix;
         const x = normals(count * cols, 5);
         const rotated = new Float32Array(count * cols);
         for (let j = 0; j < count; j++)
@@ -371,8 +371,9 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         const q = normals(tokens * stride, dim).map((value) => value * factor);
         let keys: Float32Array = normals(positions * dim, 2).map((value, i) => (i % 7 ? value : value * 1e-6));
         let values: Float32Array = normals(positions * dim, 3).map((value, i) => (i % 5 ? value : value * 1e-6));
-        const store = (x: Float32Array) => place(narrow ? Uint16Array.from(x, (value) => f32ToF16(bitsOf(value))) : x);
-        const [k, v, at] = [store(keys), store(values), place(q)];
+        const store = (x: Float32Array) =>
+          place(narrow ? Uint16Array.from(x, (value) => f32ToF16(floatBits(value))) : x);
+        const [k, v, address] = [store(keys), store(values), place(q)];
         if (narrow) [keys, values] = [twin.throughF16(keys), twin.throughF16(values)];
         const span = positions + 4;
         const y = alloc(q.byteLength);
@@ -383,7 +384,7 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         const sinks = normals(heads, 8);
         const sunk = hasSinks ? place(sinks) : 0;
         kernels.attend(
-          at,
+          address,
           y,
           tokens,
           heads,
@@ -406,10 +407,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         for (let j = 0; j < tokens; j++) {
           for (let head = 0; head < heads; head++) {
             const start = j * stride + head * dim;
-            const seen = (first + j + 1) * dim;
+            const attended = (first + j + 1) * dim;
             const query = q.subarray(start, start + dim);
             const sink = hasSinks ? sinks[head] : undefined;
-            const [k, v] = [keys.subarray(0, seen), values.subarray(0, seen)];
+            const [k, v] = [keys.subarray(0, attended), values.subarray(0, attended)];
             wanted.set(twin.attend(query, k, v, 0.2, window, cap, sink).subarray(0, valueDim), start);
           }
         }
@@ -425,14 +426,14 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       const rows = { keys: normals(dim * positions, 2), values: normals(dim * positions, 3) };
       rows[which as 'keys'][20] = Number.POSITIVE_INFINITY;
       const q = normals(dim, 4);
-      const half = (x: Float32Array) => place(Uint16Array.from(x, (value) => f32ToF16(bitsOf(value))));
-      const [at, k, v, y] = [place(q), half(rows.keys), half(rows.values), alloc(dim * 4)];
+      const half = (x: Float32Array) => place(Uint16Array.from(x, (value) => f32ToF16(floatBits(value))));
+      const [address, k, v, y] = [place(q), half(rows.keys), half(rows.values), alloc(dim * 4)];
       const scratch = alloc(attendScratchBytes(1, 16, dim));
-      kernels.attend(at, y, 1, 1, dim, dim, dim, k, v, 2, positions - 1, 0, 0.2, 0, 0, 1, 16, scratch);
+      kernels.attend(address, y, 1, 1, dim, dim, dim, k, v, 2, positions - 1, 0, 0.2, 0, 0, 1, 16, scratch);
       const [keys, values] = [twin.throughF16(rows.keys), twin.throughF16(rows.values)];
-      const found = copy(Float32Array, y, dim);
+      const actual = copy(Float32Array, y, dim);
       const wanted = twin.attend(q, keys, values, 0.2, 0, 0);
-      assert.equal([...found].map(String), [...wanted].map(String), which);
+      assert.equal([...actual].map(String), [...wanted].map(String), which);
     }
   });
 

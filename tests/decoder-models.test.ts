@@ -69,12 +69,12 @@ test('loadModel() uses the token embedding as head when there is no other', asyn
 
 test.run();
 
-function near(found: Float32Array, wanted: Float64Array[], tolerance: number): void {
+function near(actual: Float32Array, wanted: Float64Array[], tolerance: number): void {
   const width = wanted[0].length;
-  assert.is(found.length, wanted.length * width);
+  assert.is(actual.length, wanted.length * width);
   let most = 0;
   for (const [t, row] of wanted.entries()) {
-    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(found[t * width + i] - value));
+    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(actual[t * width + i] - value));
   }
   assert.ok(most <= tolerance, `${most} is more than ${tolerance}`);
 }

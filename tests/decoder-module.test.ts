@@ -15,8 +15,9 @@ test('decoder.wasm imports a memory and nothing else, and has no data of its own
   assert.equal(names, []);
   // 16 kB are attention over f16 in registers and over codes, of one row and of two.
   // 10 kB are trellises by labels: loops of three and four bits, panels, wide products of five and six.
-  // 1.6 kB are plain weights times several activations, 2.1 kB products of eight activations and folded checksums.
-  assert.ok(releaseBytes.length < 109_000, `${releaseBytes.length} bytes`);
+  // 1.6 kB are plain weights times several activations, 2.1 kB products of eight activations and folded checksums,
+  // 0.4 kB eight steps a round of grids of 16 values.
+  assert.ok(releaseBytes.length < 109_400, `${releaseBytes.length} bytes`);
 });
 
 test('withSharedMemory() changes one byte, and the module takes a shared memory then', async () => {

@@ -24,11 +24,11 @@ for (const name of ['stories260K', 'babyllama361']) {
       cache: 'f32',
     });
     const ids = [1, ...randomIds(20, model.config.vocabSize)];
-    const found = await model.forward(ids, { logits: 'all' });
+    const actual = await model.forward(ids, { logits: 'all' });
     const wanted = oracleOf(JSON.parse(new TextDecoder().decode(config)), tensorsOf(weights)).logits(ids);
     for (const [t, row] of wanted.entries()) {
       for (const [i, value] of row.entries()) {
-        assert.ok(Math.abs(found[t * row.length + i] - value) < 1e-4, `${found[t * row.length + i]} is not ${value}`);
+        assert.ok(Math.abs(actual[t * row.length + i] - value) < 1e-4, `${actual[t * row.length + i]} is not ${value}`);
       }
     }
   });

@@ -98,7 +98,7 @@ test('config holds what config.json and generation_config.json say', async () =>
 });
 
 const tiny = (options: ModelOptions = {}): Promise<LoneModel> => {
-  const config = configs.llama!;
+  const config = configs.llama;
   return loadAlone(modelFolder(config, randomFile(config)), { context: 200, ...options });
 };
 const ids = randomIds(150, 361, 3);
@@ -152,7 +152,7 @@ test('extend() gives last, all or no logits, to the result or to `each`', async 
 test('extend() refuses ids and places that are wrong, and is unharmed', async () => {
   const model = await tiny();
   const before = await model.forward([1, 2, 3]);
-  await refused(model.forward([]), RangeError, 'ids must not be empty: there are none');
+  await refused(model.forward([]), RangeError, 'ids must have at least one token: got none');
   await refused(model.forward([1, 361]), RangeError, 'ids[1] must be an integer from 0 to 360: got 361');
   await refused(model.forward([-1]), RangeError, 'ids[0] must be an integer from 0 to 360: got -1');
   await refused(model.forward([0.5]), RangeError, 'ids[0] must be an integer from 0 to 360: got 0.5');
@@ -194,15 +194,15 @@ test('loadModel() checks its options', async () => {
 
 test('loadModel() tells of its progress, and stops at an abort', async () => {
   const controller = new AbortController();
-  const seen: number[] = [];
+  const counts: number[] = [];
   let bytes = 0;
   await loadAlone(books, {
     onProgress: (progress) => {
-      seen.push(progress.bytesDone);
+      counts.push(progress.bytesDone);
       bytes = progress.bytes;
     },
   });
-  assert.is(seen.at(-1), bytes);
+  assert.is(counts.at(-1), bytes);
   const onProgress = () => controller.abort();
   await endsWith(loadAlone(books, { signal: controller.signal, onProgress }), 'AbortError');
 });

@@ -19,47 +19,55 @@ export const config = {
 
 const FP8 = { quant_method: 'fp8', fmt: 'e4m3', activation_scheme: 'dynamic', weight_block_size: [128, 128] };
 
-/** Names and shapes of matrices that are F8, and of all else. @param own a configuration of DeepSeek-V3 */
-export function deepseekShapes(own: typeof config): { linear: [string, number[]][]; other: [string, number[]][] } {
-  const { hidden_size: dim, num_attention_heads: heads, vocab_size: vocabulary } = own;
+/** Names and shapes of matrices that are F8, and of all else. @param given a configuration of DeepSeek-V3 */
+export function deepseekShapes(given: typeof config): { linear: [string, number[]][]; other: [string, number[]][] } {
+  const { hidden_size: dim, num_attention_heads: heads, vocab_size: vocabulary } = given;
   const linear: [string, number[]][] = [];
   const other: [string, number[]][] = [
     ['model.embed_tokens.weight', [vocabulary, dim]],
     ['model.norm.weight', [dim]],
     ['lm_head.weight', [vocabulary, dim]],
   ];
-  const last = own.num_hidden_layers;
-  for (let layer = 0; layer < last + own.num_nextn_predict_layers; layer++) {
-    const at = `model.layers.${layer}`;
+  const last = given.num_hidden_layers;
+  for (let layer = 0; layer < last + given.num_nextn_predict_layers; layer++) {
+    const path = `model.layers.${layer}`;
     const feedForward = (path: string, hidden: number) => {
       linear.push([`${path}.gate_proj.weight`, [hidden, dim]], [`${path}.up_proj.weight`, [hidden, dim]]);
       linear.push([`${path}.down_proj.weight`, [dim, hidden]]);
     };
-    const [plain, turned] = [own.qk_nope_head_dim, own.qk_rope_head_dim];
+    const [plain, turned] = [given.qk_nope_head_dim, given.qk_rope_head_dim];
     linear.push(
-      [`${at}.self_attn.q_a_proj.weight`, [own.q_lora_rank, dim]],
-      [`${at}.self_attn.q_b_proj.weight`, [heads * (plain + turned), own.q_lora_rank]],
-      [`${at}.self_attn.kv_a_proj_with_mqa.weight`, [own.kv_lora_rank + turned, dim]],
-      [`${at}.self_attn.kv_b_proj.weight`, [heads * (plain + own.v_head_dim), own.kv_lora_rank]],
-      [`${at}.self_attn.o_proj.weight`, [dim, heads * own.v_head_dim]],
+      [`${path}.self_attn.q_a_proj.weight`, [given.q_lora_rank, dim]],
+      [`${path}.self_attn.q_b_proj.weight`, [heads * (plain + turned), given.q_lora_rank]],
+      [`${path}.self_attn.kv_a_proj_with_mqa.weight`, [given.kv_lora_rank + turned, dim]],
+      [`${path}.self_attn.kv_b_proj.weight`, [heads * (plain + given.v_head_dim), given.kv_lora_rank]],
+      [`${path}.self_attn.o_proj.weight`, [dim, heads * given.v_head_dim]],
     );
     other.push(
-      [`${at}.input_layernorm.weight`, [dim]],
-      [`${at}.post_attention_layernorm.weight`, [dim]],
-      [`${at}.self_attn.q_a_layernorm.weight`, [own.q_lora_rank]],
-      [`${at}.self_attn.kv_a_layernorm.weight`, [own.kv_lora_rank]],
+      [`${path}.input_layernorm.weight`, [dim]],
+      [`${path}.post_attention_layernorm.weight`, [dim]],
+      [`${path}.self_attn.q_a_layernorm.weight`, [given.q_lora_rank]],
+      [`${path}.self_attn.kv_a_layernorm.weight`, [given.kv_lora_rank]],
     );
-    if (layer < own.first_k_dense_replace) feedForward(`${at}.mlp`, own.intermediate_size);
+    if (layer < given.first_k_dense_replace) feedForward(`${path}.mlp`, given.intermediate_size);
     else {
-      other.push([`${at}.mlp.gate.weight`, [own.n_routed_experts, dim]]);
-      other.push([`${at}.mlp.gate.e_score_correction_bias`, [own.n_routed_experts]]);
-      for (let e = 0; e < own.n_routed_experts; e++) feedForward(`${at}.mlp.experts.${e}`, own.moe_intermediate_size);
-      feedForward(`${at}.mlp.shared_experts`, own.moe_intermediate_size * own.n_shared_experts);
+      other.push([`${path}.mlp.gate.weight`, [given.n_routed_experts, dim]]);
+      other.push([`${path}.mlp.gate.e_score_correction_bias`, [given.n_routed_experts]]);
+      for (let e = 0; e < given.n_routed_experts; e++)
+        feedForward(`${path}.mlp.experts.${e}`, given.moe_intermediate_size);
+      feedForward(`${path}.mlp.shared_experts`, given.moe_intermediate_size * given.n_shared_experts);
     }
     if (layer < last) continue;
-    other.push([`${at}.embed_tokens.weight`, [vocabulary, dim]], [`${at}.shared_head.head.weight`, [vocabulary, dim]]);
-    other.push([`${at}.enorm.weight`, [dim]], [`${at}.hnorm.weight`, [dim]], [`${at}.shared_head.norm.weight`, [dim]]);
-    other.push([`${at}.eh_proj.weight`, [dim, 2 * dim]]);
+    other.push(
+      [`${path}.embed_tokens.weight`, [vocabulary, dim]],
+      [`${path}.shared_head.head.weight`, [vocabulary, dim]],
+    );
+    other.push(
+      [`${path}.enorm.weight`, [dim]],
+      [`${path}.hnorm.weight`, [dim]],
+      [`${path}.shared_head.norm.weight`, [dim]],
+    );
+    other.push([`${path}.eh_proj.weight`, [dim, 2 * dim]]);
   }
   return { linear, other };
 }

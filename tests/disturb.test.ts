@@ -29,7 +29,7 @@ test('quantileOf() is a value that the share does not exceed', () => {
 });
 
 test('a matrix disturbed alone costs what it costs among matrices that are as they were, and those cost nothing', async () => {
-  const folder = modelFolder(configs.llama!, randomFile(configs.llama!, ['F32']));
+  const folder = modelFolder(configs.llama, randomFile(configs.llama, ['F32']));
   const texts = [Array.from(normals(20), (z) => Math.floor(Math.abs(z) * 50)), Array.from({ length: 30 }, (_, i) => i)];
   for (const tokens of [
     { tokens: 12, texts: 3 },
@@ -48,12 +48,12 @@ test('a matrix disturbed alone costs what it costs among matrices that are as th
       ...[0, 6, 9].map((only) => ({ variants: [(i: number) => (i === only ? noised(i) : same(i))], alone: 0 })),
     ];
     const [clean, all, ...single] = patient.lossesOf(disturbances);
-    assert.ok([...clean!.together, ...clean!.alone[0]].every((loss) => Math.abs(loss) < 1e-9));
-    assert.equal([all!.together.length, all!.alone.length], [sequences, 2]);
+    assert.ok([...clean.together, ...clean.alone[0]].every((loss) => Math.abs(loss) < 1e-9));
+    assert.equal([all.together.length, all.alone.length], [sequences, 2]);
     for (const [k, only] of [0, 6, 9].entries()) {
-      for (const s of [0, 1]) assert.is(all!.alone[s][only], single[k].together[s]);
+      for (const s of [0, 1]) assert.is(all.alone[s][only], single[k].together[s]);
     }
-    assert.ok(all!.together.some((loss) => Math.abs(loss) > 1e-4));
+    assert.ok(all.together.some((loss) => Math.abs(loss) > 1e-4));
     await patient.close();
   }
 });

@@ -1,7 +1,8 @@
-// Everything that the package exports has a docstring, and so has every member of it. Sources are read as Biome formats them: a declaration
-// begins a line, its members stand two spaces further in, and a docstring ends on the line before.
+// Everything that a file exports has a docstring, and so has every member of it: what the package exports, and what rooms share. Sources are
+// read as Biome formats them: a declaration begins a line, its members stand two spaces further in, and a docstring ends on the line before.
+// A member that can only be one literal tells itself, and one that overrides another has that one's docstring.
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -22,6 +23,15 @@ for (const entry of entries) {
   });
 }
 
+test('what the files of src/ export has docstrings, members too', () => {
+  const files = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  const missing = files.flatMap((file) => {
+    const lines = readFileSync(join('src', file), 'utf8').split('\n');
+    return declaredIn(lines).flatMap((name) => undocumented(lines, name).map((each) => `${file}: ${each}`));
+  });
+  assert.equal(missing, []);
+});
+
 test('undocumented() finds what has none', () => {
   const lines = (text: string) => text.split('\n');
   assert.equal(undocumented(lines('export const a = 1;'), 'a'), ['a']);
@@ -30,35 +40,45 @@ test('undocumented() finds what has none', () => {
     '/** It. */\nexport interface A {\n  b: number;\n  /** One. */\n  readonly c?: (\n    d: number,\n  ) => void;\n  e(): void;\n}\nconst f = {\n  g: 1,\n};';
   assert.equal(undocumented(lines(members), 'A'), ['A.b', 'A.e']);
   assert.equal(undocumented(lines('/** It. */\nexport class A {\n  #b = 1;\n  constructor() {}\n}'), 'A'), []);
+  assert.equal(undocumented(lines('/** It. */\nexport type A = B & {\n  c: 1;\n};'), 'A'), ['A.c']);
+  const implied =
+    "/** It. */\nexport class A extends B {\n  override readonly name = 'A';\n  readonly kind: 'a';\n  of: 'a' | 'b';\n}";
+  assert.equal(undocumented(lines(implied), 'A'), ['A.of']);
 });
 
 test.run();
 
+/** How a file declares what it exports. */
+const DECLARED = /^export (?:abstract )?(?:async )?(?:function\*?|interface|type|class|const) (\w+)/;
+
+/** The names that a file itself declares and exports. */
+function declaredIn(lines: readonly string[]): string[] {
+  return lines.flatMap((line) => DECLARED.exec(line)?.[1] ?? []);
+}
+
 /** The names that a file exports, and the files that declare them. */
 function exportsOf(file: string): Map<string, string> {
   const text = readFileSync(join('src', file), 'utf8');
-  const found = new Map<string, string>();
-  for (const [, name] of text.matchAll(/^export (?:async )?(?:function\*?|interface|type|class|const) (\w+)/gm))
-    found.set(name!, file);
+  const actual = new Map<string, string>();
+  for (const name of declaredIn(text.split('\n'))) actual.set(name, file);
   for (const [, names, from] of text.matchAll(/^export (?:type )?\{([^}]*)\} from '(\.[^']*)';/gm)) {
-    const declared = exportsOf(join(file, '..', from!));
-    for (const name of names!.split(',').map((word) => word.trim().replace(/^type /, '')))
-      if (name !== '') found.set(name, declared.get(name) ?? `${from} lacks ${name}`);
+    const declared = exportsOf(join(file, '..', from));
+    for (const name of names.split(',').map((word) => word.trim().replace(/^type /, '')))
+      if (name !== '') actual.set(name, declared.get(name) ?? `${from} lacks ${name}`);
   }
-  return found;
+  return actual;
 }
 
 /** What of a declaration has no docstring: itself, and members. */
 function undocumented(lines: readonly string[], name: string): string[] {
-  const isDeclared = new RegExp(`^export (?:async )?(?:function\\*?|interface|type|class|const) ${name}\\b`);
-  const start = lines.findIndex((line) => isDeclared.test(line));
+  const start = lines.findIndex((line) => DECLARED.exec(line)?.[1] === name);
   if (start < 0) return [`${name} is declared elsewhere`];
-  const hasDocstring = (at: number) => lines[at - 1]?.endsWith('*/');
+  const hasDocstring = (index: number) => lines[index - 1]?.endsWith('*/');
   const missing = hasDocstring(start) ? [] : [name];
-  if (!/^export (?:interface|class) |^export type \w+(?:<.*>)? = \{$/.test(lines[start]!)) return missing;
-  for (let at = start + 1; at < lines.length && lines[at] !== '}'; at++) {
-    const [, member] =
-      /^ {2}(?:static |override |readonly |get |async )*(\[?[\w.]+\]?)(?:[?(<:]| =)/.exec(lines[at]!) ?? [];
+  if (!/^export (?:interface|(?:abstract )?class) .*\{$|^export type .*\{$/.test(lines[start])) return missing;
+  for (let at = start + 1; at < lines.length && !lines[at].startsWith('}'); at++) {
+    if (/^ {2}override |^ {2}(?:readonly )?\w+: '\w+';$/.test(lines[at])) continue;
+    const [, member] = /^ {2}(?:static |readonly |get |async )*(\[?[\w.]+\]?)(?:[?(<:]| =)/.exec(lines[at]) ?? [];
     if (member !== undefined && member !== 'constructor' && !hasDocstring(at)) missing.push(`${name}.${member}`);
   }
   return missing;

@@ -53,9 +53,9 @@ testWith(test, 'workerd', 'POST /sets quantizes as the library does, GET gives c
 
 testWith(test, 'workerd', 'requests and answers in JSON, as the README has them', async () => {
   const [first, second] = readFileSync('examples/edge/README.md', 'utf8').matchAll(/^curl (\S+) .*-d '(.*)'$/gm);
-  const set = await postJson(first![1], first![2]);
+  const set = await postJson(first[1], first[2]);
   assert.is(set.rows, 3);
-  const { results } = await postJson(second![1], second![2]);
+  const { results } = await postJson(second[1], second[2]);
   assert.equal(results[0].ids, [2]);
   assert.ok(Math.abs(results[0].scores[0] - 2) < 0.2);
 });
@@ -103,11 +103,11 @@ for (const [grid, amongTen, amongThirty] of [
     assert.ok(set.bytes * 7.5 < vectors.byteLength);
     const { results } = await post(`/sets/${grid}/search?top=30`, queries);
     const recall = (count: number) => {
-      const found = nearest.map((ids, query) => {
+      const actual = nearest.map((ids, query) => {
         const among = results[query].ids.slice(0, count);
         return ids.filter((id) => among.includes(id)).length;
       });
-      return found.reduce((sum, n) => sum + n, 0) / (QUERIES * TOP);
+      return actual.reduce((sum, n) => sum + n, 0) / (QUERIES * TOP);
     };
     assert.is(results.length, QUERIES);
     for (const { ids, scores } of results as { ids: number[]; scores: number[] }[]) {
@@ -120,22 +120,22 @@ for (const [grid, amongTen, amongThirty] of [
 }
 
 testWith(test, 'workerd', 'sets of 24 MB fit 128 MB with all that requests need', async (workerd) => {
-  const own = await serveWorkerd(workerd, 'examples/edge/config.capnp');
+  const server = await serveWorkerd(workerd, 'examples/edge/config.capnp');
   try {
-    const send = (path: string, vectors: Float32Array<ArrayBuffer>) => fetch(own.base + path, request(vectors));
+    const send = (path: string, vectors: Float32Array<ArrayBuffer>) => fetch(server.base + path, request(vectors));
     await send('/sets/first', new Float32Array(DIMS));
-    const idle = memoryOf(own.pid);
+    const idle = memoryOf(server.pid);
     const vectors = new Float32Array(30_000 * DIMS).map((_, i) => (i % 1009) - 504);
     for (let n = 0; n < 2; n++) assert.is((await send(`/sets/${n}?grid=p1n256`, vectors)).status, 200);
     const refused = await send('/sets/2?grid=p1n256', vectors);
     assert.match(await refused.text(), /sets must have at most 25165824 bytes together/);
     assert.is((await send('/sets/1/search', vectors.slice(0, DIMS))).status, 200);
-    assert.is((await (await fetch(`${own.base}/sets/1`)).arrayBuffer()).byteLength, 30_000 * (DIMS + 4));
+    assert.is((await (await fetch(`${server.base}/sets/1`)).arrayBuffer()).byteLength, 30_000 * (DIMS + 4));
     assert.is((await send('/sets/1?grid=p1n256', vectors)).status, 200);
-    const used = memoryOf(own.pid) - idle;
+    const used = memoryOf(server.pid) - idle;
     assert.ok(used < 128 << 20, `the worker took ${used} bytes`);
   } finally {
-    await own.close();
+    await server.close();
   }
 });
 
@@ -176,11 +176,11 @@ testWith(test, 'workerd', 'a model generates from modules listed as the README h
     `modules = [(name = "worker.js", esModule = embed "worker.js"), ${[...modules, ...data].join('\n')}]`,
   );
   writeFileSync(join(directory, 'config.capnp'), config);
-  const own = await serveWorkerd(workerd, join(directory, 'config.capnp'));
+  const server = await serveWorkerd(workerd, join(directory, 'config.capnp'));
   try {
-    assert.is(await (await fetch(own.base)).text(), expected);
+    assert.is(await (await fetch(server.base)).text(), expected);
   } finally {
-    await own.close();
+    await server.close();
   }
 });
 

@@ -18,7 +18,7 @@ const run = promisify(execFile);
 const scratch = mkdtempSync(join(tmpdir(), 'higgs-examples-'));
 test.after(() => rmSync(scratch, { recursive: true, force: true }));
 
-const made = new Set<string>();
+const outputs = new Set<string>();
 const LINE = /^4\.\d\d bits per weight, relative error 0\.005\d\d$/;
 
 test('node.mjs', () => quantizes(process.execPath, ['examples/node.mjs']));
@@ -145,8 +145,8 @@ async function quantizes(program: string, args: string[]): Promise<void> {
 /** Output of the command with these options; run once for each. */
 function command(...options: string[]): string {
   const output = join(scratch, ['command', ...options].join(''));
-  const done = made.has(output);
-  made.add(output);
+  const done = outputs.has(output);
+  outputs.add(output);
   if (!done) {
     const args = ['build/higgs.js', 'quantize', 'models/books-llama', '-o', output, ...options];
     execFileSync(process.execPath, args, { stdio: 'pipe' });
@@ -201,7 +201,7 @@ async function hashesIn(page: Page, names: string[]): Promise<string[]> {
 }
 
 async function textOf(page: Page, selector: string): Promise<string> {
-  return page.$eval(selector, (element) => element.textContent!.replace(/\s+/g, ' ').trim());
+  return page.$eval(selector, (element) => element.textContent.replace(/\s+/g, ' ').trim());
 }
 
 /** Starts to look at the main thread's tasks. */

@@ -22,16 +22,16 @@ const single: PlanTensor[] = [];
 const stacked: PlanTensor[] = [];
 const alphas = new Map<string, number>();
 for (let layer = 0; layer < LAYERS; layer++) {
-  const at = `model.layers.${layer}`;
-  const attention = { name: `${at}.self_attn.q_proj.weight`, shape: [64, 64] };
+  const path = `model.layers.${layer}`;
+  const attention = { name: `${path}.self_attn.q_proj.weight`, shape: [64, 64] };
   alphas.set(attention.name, next());
   single.push(attention);
   stacked.push(attention);
   for (const [kind, shape] of Object.entries(KINDS)) {
-    const stack = `${at}.mlp.experts.${kind}`;
+    const stack = `${path}.mlp.experts.${kind}`;
     let sum = 0;
     for (let e = 0; e < EXPERTS; e++) {
-      const name = `${at}.mlp.experts.${e}.${kind}.weight`;
+      const name = `${path}.mlp.experts.${e}.${kind}.weight`;
       const alpha = next() ** 4;
       alphas.set(name, alpha);
       sum += alpha;
@@ -54,7 +54,7 @@ test('one grid for a layer’s experts of a kind is the choice for their stack',
     assert.equal([plan.uniform?.grid, plan.tensors.length], [wanted.uniform?.grid, single.length]);
     for (const { name, grid, alpha } of plan.tensors) {
       const stack = name.replace(/experts\.\d+\.(\w+)\.weight/, 'experts.$1');
-      assert.is(grid, wanted.tensors.find((own) => own.name === stack)!.grid, name);
+      assert.is(grid, wanted.tensors.find((tensor) => tensor.name === stack)!.grid, name);
       assert.is(alpha, alphas.get(name), name);
     }
     const sum = plan.tensors.reduce((total, { predicted }) => total + predicted!, 0);
@@ -67,8 +67,8 @@ test('one grid for a layer’s experts of a kind is the choice for their stack',
 });
 
 test('the trade-off of stacks is that of their tensors', () => {
-  const found = higgs.tradeoff(single, given, { experts: 'stack' });
-  assert.equal(found, higgs.tradeoff(stacked, given));
+  const actual = higgs.tradeoff(single, given, { experts: 'stack' });
+  assert.equal(actual, higgs.tradeoff(stacked, given));
 });
 
 test('experts whose grid is given stand apart, and those without a sensitivity are named', () => {
@@ -90,7 +90,7 @@ test('experts whose grid is given stand apart, and those without a sensitivity a
 test('a tensor that is a stack has no grid for each', () => {
   assert.throws(
     () => higgs.allocate(stacked, given, { bpw: 3.5, experts: 'each' }),
-    /^experts can have a grid each only where they stand one by one: .*model\.layers\.0\.mlp\.experts\.up_proj.* is one tensor/,
+    /^experts must be separate tensors to have grids of their own: .*model\.layers\.0\.mlp\.experts\.up_proj.* is one tensor/,
   );
 });
 
@@ -111,8 +111,8 @@ test('a checkpoint is quantized with a grid for a stack', async () => {
     grids.set(stack, (grids.get(stack) ?? new Set()).add(grid));
   }
   const stacks = [...grids].filter(([name]) => name.includes('experts'));
-  assert.ok(stacks.length > 0 && new Set([...grids.values()].flatMap((own) => [...own])).size > 1);
-  for (const [name, own] of stacks) assert.is(own.size, 1, name);
+  assert.ok(stacks.length > 0 && new Set([...grids.values()].flatMap((stack) => [...stack])).size > 1);
+  for (const [name, kinds] of stacks) assert.is(kinds.size, 1, name);
 });
 
 const FURTHER = 'model.layers.2.';
@@ -146,7 +146,7 @@ for (const [family, prefix, beside] of [
   ['qwen3_next', 'mtp.layers.0', 'mtp.fc.weight'],
 ] as const) {
   test(`layers behind the last may have names of their own: ${family}`, async () => {
-    const { config, model } = families[family]!;
+    const { config, model } = families[family];
     const tensors = readSafetensors(model).tensors;
     const { num_hidden_layers: layers } = config as { num_hidden_layers?: number };
     const last = `model.layers.${layers! - 1}`;
@@ -157,14 +157,14 @@ for (const [family, prefix, beside] of [
     const [square] = [...tensors.values()].filter(({ shape }) => shape.length === 2);
     const file = safetensors({
       ...Object.fromEntries(tensors),
-      ...Object.fromEntries([...like].map(([name, own]) => [name, tensors.get(own)!])),
-      [beside]: square!,
+      ...Object.fromEntries([...like].map(([name, source]) => [name, tensors.get(source)!])),
+      [beside]: square,
     });
     const checkpoint = await higgs.open(modelFolder(config, file));
     const planned = await checkpoint.planTensors();
     const further = planned.filter(({ name }) => like.has(name));
     assert.ok(further.length >= 5, String(further.length));
-    for (const own of planned) assert.is(own.like, like.get(own.name), own.name);
+    for (const tensor of planned) assert.is(tensor.like, like.get(tensor.name), tensor.name);
     const sensitivity = { tokens: 16, sequences: 1, draws: 1, source: 'random' } as const;
     const { tensors: grids } = await checkpoint.planBits(undefined, { bpw: 6, sensitivity });
     const alphaOf = new Map(grids.map(({ name, alpha }) => [name, alpha]));
@@ -186,10 +186,10 @@ function headersOf(layers: number): { folder: Folder; weights: number; experts: 
   const config = { ...released, num_hidden_layers: layers, quantization_config: { quant_method: 'fp8' } };
   const { linear, other } = deepseekShapes(config);
   const count = (shape: number[]) => shape.reduce((product, size) => product * size, 1);
-  let at = 0;
+  let offset = 0;
   const entry = (dtype: string, shape: number[], width: number) => {
-    at += count(shape) * width;
-    return { dtype, shape, data_offsets: [at - count(shape) * width, at] };
+    offset += count(shape) * width;
+    return { dtype, shape, data_offsets: [offset - count(shape) * width, offset] };
   };
   const header: Record<string, object> = {};
   for (const [name, shape] of linear) {
@@ -203,15 +203,15 @@ function headersOf(layers: number): { folder: Folder; weights: number; experts: 
   new DataView(bytes.buffer).setBigUint64(0, BigInt(json.length), true);
   bytes.set(json, 8);
   const about = new TextEncoder().encode(JSON.stringify(config));
-  const sourceOf = (own: Uint8Array<ArrayBuffer>, byteLength: number) => ({
+  const sourceOf = (file: Uint8Array<ArrayBuffer>, byteLength: number) => ({
     byteLength,
     async slice(start: number, end: number) {
-      assert.ok(end <= own.length, 'no weights are read');
-      return own.slice(start, end).buffer;
+      assert.ok(end <= file.length, 'no weights are read');
+      return file.slice(start, end).buffer;
     },
   });
   const sources = new Map([
-    ['model.safetensors', sourceOf(bytes, bytes.length + at)],
+    ['model.safetensors', sourceOf(bytes, bytes.length + offset)],
     ['config.json', sourceOf(about, about.length)],
   ]);
   return {
@@ -227,8 +227,8 @@ function headersOf(layers: number): { folder: Folder; weights: number; experts: 
 
 test('of a release of 671B headers tell the size that it has, and would have', async () => {
   const { folder, weights } = headersOf(61);
-  const near = (actual: number, expected: number, what: string) =>
-    assert.ok(Math.abs(actual / expected - 1) < 0.003, `${what}: ${actual}, not ${expected}`);
+  const near = (actual: number, expected: number, label: string) =>
+    assert.ok(Math.abs(actual / expected - 1) < 0.003, `${label}: ${actual}, not ${expected}`);
   near(weights, 684.5e9, 'weights'); // 671B, and those that predict further tokens
   const checkpoint = await higgs.open(folder);
   const { bytes, files } = await checkpoint.inspect();

@@ -7,7 +7,7 @@ import { fieldsOf } from '../src/families/config.ts';
 import { architectureOf } from '../src/families/family.ts';
 import { load } from '../src/index.ts';
 import { linearsOf } from '../src/model/blocks/blocks.ts';
-import { type LanguageModel, loadModel, type ModelOptions } from '../src/model/model.ts';
+import { type LanguageModel, loadLanguage, type ModelOptions } from '../src/model/model.ts';
 import { measureSensitivity } from '../src/sensitivity/measure.ts';
 import type { Folder } from '../src/source/source.ts';
 import { loadAlone } from './alone.ts';
@@ -39,13 +39,13 @@ function restacked(tensors: Record<string, Tensor>): Record<string, Tensor> {
   const result: Record<string, Tensor> = {};
   const groups = new Map<string, Tensor[]>();
   for (const [name, tensor] of Object.entries(tensors)) {
-    const own = /^(.*?)(\.mlp|\.block_sparse_moe|)\.experts\.(\d+)\.(\w+)\.weight$/.exec(name);
+    const match = /^(.*?)(\.mlp|\.block_sparse_moe|)\.experts\.(\d+)\.(\w+)\.weight$/.exec(name);
     const stack = /^(.*)\.experts\.(gate_up_proj|down_proj)$/.exec(name);
-    if (own) {
-      const role = { w1: 'gate', w3: 'up', w2: 'down', gate_proj: 'gate', up_proj: 'up', down_proj: 'down' }[own[4]]!;
-      const path = own[1] + own[2].replace('block_sparse_moe', 'mlp');
+    if (match) {
+      const role = { w1: 'gate', w3: 'up', w2: 'down', gate_proj: 'gate', up_proj: 'up', down_proj: 'down' }[match[4]]!;
+      const path = match[1] + match[2].replace('block_sparse_moe', 'mlp');
       const key = `${path}.experts.${role === 'down' ? 'down_proj' : 'gate_up_proj'}`;
-      const place = role === 'down' ? Number(own[3]) : 2 * Number(own[3]) + (role === 'up' ? 1 : 0);
+      const place = role === 'down' ? Number(match[3]) : 2 * Number(match[3]) + (role === 'up' ? 1 : 0);
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key)![place] = tensor;
     } else if (stack) {
@@ -53,9 +53,9 @@ function restacked(tensors: Record<string, Tensor>): Record<string, Tensor> {
       const roles = stack[2] === 'down_proj' ? ['down_proj'] : ['gate_proj', 'up_proj'];
       const bytes = tensor.bytes.length / experts / roles.length;
       for (let i = 0; i < experts * roles.length; i++) {
-        const at = `${stack[1]}.experts.${Math.floor(i / roles.length)}.${roles[i % roles.length]}.weight`;
+        const path = `${stack[1]}.experts.${Math.floor(i / roles.length)}.${roles[i % roles.length]}.weight`;
         const part = tensor.bytes.slice(i * bytes, (i + 1) * bytes);
-        result[at] = { ...tensor, shape: [rows / roles.length, cols], bytes: part };
+        result[path] = { ...tensor, shape: [rows / roles.length, cols], bytes: part };
       }
     } else result[name.replace('block_sparse_moe.gate', 'mlp.gate')] = tensor;
   }
@@ -63,10 +63,10 @@ function restacked(tensors: Record<string, Tensor>): Record<string, Tensor> {
     const [rows, cols] = parts[0].shape;
     const perExpert = name.endsWith('down_proj') ? 1 : 2;
     const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.bytes.length, 0));
-    let at = 0;
+    let offset = 0;
     for (const part of parts) {
-      bytes.set(part.bytes, at);
-      at += part.bytes.length;
+      bytes.set(part.bytes, offset);
+      offset += part.bytes.length;
     }
     result[name] = { ...parts[0], shape: [parts.length / perExpert, perExpert * rows, cols], bytes };
   }
@@ -89,7 +89,7 @@ for (const name of NAMES) {
 
   test(`several memories give the bits of one: ${name}`, async () => {
     for (const folder of [folderOf(name), await quantized(folderOf(name))]) {
-      const whole = await loadModel(folder, { context: 40 });
+      const whole = await loadLanguage(folder, { context: 40 });
       const { bytes } = whole.memory;
       await whole.close();
       const wanted = await logits(folder, idsOf(name));
@@ -103,12 +103,12 @@ for (const name of NAMES) {
     const [first, second, third] = [ids, [...ids.slice(0, 21), ...ids.slice(3, 15)], ids.slice(7, 30)];
     const wanted = [];
     for (const own of [first, second, third]) wanted.push(await lastOf(folder, own));
-    const model = await loadModel(folder, { context: 40, cacheTokens: 120 });
-    const found = await Promise.all([first, third].map((own) => run(model, own)));
-    found.push(await run(model, second)); // begins as the first does
-    sameBits(found[0], wanted[0]);
-    sameBits(found[1], wanted[2]);
-    sameBits(found[2], wanted[1]);
+    const model = await loadLanguage(folder, { context: 40, cacheTokens: 120 });
+    const actual = await Promise.all([first, third].map((own) => run(model, own)));
+    actual.push(await run(model, second)); // begins as the first does
+    sameBits(actual[0], wanted[0]);
+    sameBits(actual[1], wanted[2]);
+    sameBits(actual[2], wanted[1]);
     const sequence = await model.open({ capacity: 40 });
     await sequence.extend(first);
     sequence.truncate(21);
@@ -118,7 +118,7 @@ for (const name of NAMES) {
 }
 
 async function lastOf(folder: Folder, ids: readonly number[]): Promise<Float32Array> {
-  const model = await loadModel(folder, { context: 40 });
+  const model = await loadLanguage(folder, { context: 40 });
   const row = await run(model, ids);
   await model.close();
   return row;
@@ -273,9 +273,9 @@ test('quantizing leaves routers, corrections and gates of shared experts as they
   for (const name of NAMES) {
     const report = await (await load()).quantizeCheckpoint(folderOf(name), memoryOutput(), { groupSize: 16 });
     const names = report.tensors.map((tensor) => tensor.name);
-    assert.ok(names.some((own) => /experts?[._]/.test(own)));
+    assert.ok(names.some((key) => /experts?[._]/.test(key)));
     assert.equal(
-      names.filter((own) => /\.gate\.|router|shared_expert_gate|correction|norm/.test(own)),
+      names.filter((key) => /\.gate\.|router|shared_expert_gate|correction|norm/.test(key)),
       [],
     );
   }
@@ -285,24 +285,24 @@ test('layers behind the last are kept by quantizing and left out by running', as
   const { config } = families.deepseek_v3;
   const tensors = tensorsOf('deepseek_v3');
   const { num_hidden_layers: last } = config as unknown as { num_hidden_layers: number };
-  const further = Object.entries(tensors).flatMap(([own, tensor]): [string, Tensor][] =>
-    own.startsWith('model.layers.0.') ? [[own.replace('.0.', `.${last}.`), tensor]] : [],
+  const further = Object.entries(tensors).flatMap(([key, tensor]): [string, Tensor][] =>
+    key.startsWith('model.layers.0.') ? [[key.replace('.0.', `.${last}.`), tensor]] : [],
   );
-  const at = `model.layers.${last}`;
+  const path = `model.layers.${last}`;
   const more = [
-    [`${at}.eh_proj.weight`, 'lm_head.weight'] as const,
-    [`${at}.shared_head.head.weight`, 'lm_head.weight'] as const,
+    [`${path}.eh_proj.weight`, 'lm_head.weight'] as const,
+    [`${path}.shared_head.head.weight`, 'lm_head.weight'] as const,
   ];
   const all = { ...tensors, ...Object.fromEntries(further) };
-  for (const [own, as] of more) all[own] = tensors[as] ?? tensors['model.embed_tokens.weight'];
+  for (const [key, as] of more) all[key] = tensors[as] ?? tensors['model.embed_tokens.weight'];
   const folder = modelFolder(config, safetensors(all));
   const reference = referencesOf(families.deepseek_v3.logits)[0];
   sameBits(await logitsOf(folder, reference), await logitsOf(folderOf('deepseek_v3'), reference));
   const output = memoryOutput();
   const report = await (await load()).quantizeCheckpoint(folder, output, { groupSize: 16 });
   const names = report.tensors.map(({ name }) => name);
-  assert.ok(names.includes(`${at}.eh_proj.weight`));
-  assert.not(names.includes(`${at}.shared_head.head.weight`));
+  assert.ok(names.includes(`${path}.eh_proj.weight`));
+  assert.not(names.includes(`${path}.shared_head.head.weight`));
   sameBits(
     await logits(output.folder(), reference.ids),
     await logits(await quantizedPlain('deepseek_v3'), reference.ids),
@@ -317,7 +317,7 @@ async function quantizedPlain(name: string): Promise<Folder> {
 
 test('a stack is refused that has another shape, or whose checksum does not hold', async () => {
   const tensors = tensorsOf('qwen3_moe');
-  const name = Object.keys(tensors).find((own) => own.endsWith('experts.down_proj'))!;
+  const name = Object.keys(tensors).find((key) => key.endsWith('experts.down_proj'))!;
   const [experts, rows, cols] = tensors[name].shape;
   const wrong = { ...tensors, [name]: { ...tensors[name], shape: [experts, cols, rows] } };
   const message = await logits(modelFolder(families.qwen3_moe.config, safetensors(wrong)), [1]).then(
@@ -333,20 +333,20 @@ test('a stack is refused that has another shape, or whose checksum does not hold
     const faulty = bytes.slice();
     faulty[place] ^= 1;
     const folder = memoryFolder({ ...Object.fromEntries(output.files), [file]: faulty });
-    const found = await logits(folder, [1]).then(
+    const actual = await logits(folder, [1]).then(
       () => '',
       (error: Error) => error.message,
     );
-    assert.match(found, `${name}.packed": CRC-32 must be`);
+    assert.match(actual, `${name}.packed": CRC-32 must be`);
   }
 });
 
 for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v3', 'gemma4_experts']) {
   test(`sensitivities of a stack are the sums of its experts', and unreached ones have their layer's mean: ${name}`, async () => {
     const stackedOf = async (stacked: boolean, tokens: number) => {
-      const own = tensorsOf(name);
-      const isStacked = Object.keys(own).some((tensor) => /experts\.(gate_up|down)_proj$/.test(tensor));
-      const tensors = isStacked === stacked ? own : restacked(own);
+      const entries = tensorsOf(name);
+      const isStacked = Object.keys(entries).some((tensor) => /experts\.(gate_up|down)_proj$/.test(tensor));
+      const tensors = isStacked === stacked ? entries : restacked(entries);
       const folder = modelFolder(families[name].config, safetensors(tensors));
       return measureSensitivity(folder, { estimator: 'fisher', source: 'random', sequences: 1, draws: 2, tokens });
     };
@@ -355,12 +355,12 @@ for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v3', 'gemma4_experts']) {
     assert.is(stack.settings.unreached, each.settings.unreached);
     for (const [tensor, { alpha, shape }] of stack.tensors) {
       assert.ok(alpha > 0, tensor);
-      const own = /^(.*?)(?:\.mlp)?\.experts\.(gate_up|down)_proj$/.exec(tensor);
-      if (!own) continue;
+      const match = /^(.*?)(?:\.mlp)?\.experts\.(gate_up|down)_proj$/.exec(tensor);
+      if (!match) continue;
       assert.is(shape!.length, 3);
       const parts = [...each.tensors].filter(([part]) => {
-        const role = own[2] === 'down' ? /(down_proj|w2)\.weight$/ : /(gate_proj|up_proj|w1|w3)\.weight$/;
-        return part.startsWith(`${own[1]}.`) && /\.experts\./.test(part) && role.test(part);
+        const role = match[2] === 'down' ? /(down_proj|w2)\.weight$/ : /(gate_proj|up_proj|w1|w3)\.weight$/;
+        return part.startsWith(`${match[1]}.`) && /\.experts\./.test(part) && role.test(part);
       });
       const sum = parts.reduce((total, [, part]) => total + part.alpha, 0);
       assert.ok(Math.abs(alpha / sum - 1) < 1e-4, `${tensor}: ${alpha} is not ${sum}`);

@@ -4,8 +4,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openOnce } from '../src/checkpoint/checkpoint.ts';
-import { weightsOf } from '../src/checkpoint/gguf/blocks.ts';
-import { type GgufTensor, parseHeader } from '../src/checkpoint/gguf/header.ts';
+import { decodeBlocks } from '../src/checkpoint/gguf/blocks.ts';
+import { type GgufTensor, parseGgufHeader } from '../src/checkpoint/gguf/header.ts';
 import { openTokenizer } from '../src/decoder.ts';
 import { type Folder, load } from '../src/index.ts';
 import { CODES, type WrittenDtype } from '../src/interop/gguf/codes.ts';
@@ -13,7 +13,7 @@ import { layOutGguf, writeGguf } from '../src/interop/gguf/export.ts';
 import { headerOf } from '../src/interop/gguf/header.ts';
 import { wrapKernels } from '../src/kernels/kernels.ts';
 import { loadKernels } from '../src/kernels/load.ts';
-import { bitsOf, f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
+import { f32ToBf16, f32ToF16, floatBits } from '../src/reference/float.ts';
 import { localPool } from '../src/workers/pool.ts';
 import { normals, sameBits } from './bits.ts';
 import { memoryFolder, memoryOutput, readSafetensors, safetensors, tensorOf, valuesOf } from './checkpoints.ts';
@@ -54,20 +54,20 @@ const STEPS = { gemma3_text: { layer_types: ['sliding_attention', 'sliding_atten
 const ROUNDED = 1e-6;
 
 for (const [name, golden] of Object.entries(goldens.configs)) {
-  const { model, logits } = families[name]!;
+  const { model, logits } = families[name];
   const config = { ...golden, ...STEPS[name] };
   test(`a checkpoint becomes the file that llama.cpp's package writes: ${name}`, async () => {
     const twin = fileOf(`${name}.gguf`);
-    const wanted = parseHeader(twin, 'twin', twin.length)!;
+    const wanted = parseGgufHeader(twin, 'twin', twin.length)!;
     const { file } = await exported(modelFolder(config, model), 'F32');
-    const own = parseHeader(file, 'own', file.length)!;
+    const own = parseGgufHeader(file, 'own', file.length)!;
     for (const [key, value] of wanted.pairs) {
       if (!APART.test(key) && !WITHOUT_ROPE[name]?.test(key)) assert.equal(own.pairs.get(key), value, key);
     }
     const found = new Map(own.tensors.map((tensor) => [tensor.name, tensor]));
     assert.is(found.size, wanted.tensors.length);
     const valuesIn = (bytes: Uint8Array, { start, end, code }: GgufTensor) =>
-      weightsOf(bytes.slice(start, end).buffer as ArrayBuffer, code);
+      decodeBlocks(bytes.slice(start, end).buffer as ArrayBuffer, code);
     for (const tensor of wanted.tensors) {
       const same = found.get(tensor.name)!;
       assert.equal(same?.shape, tensor.shape, tensor.name);
@@ -98,7 +98,7 @@ test('a quantized checkpoint becomes the file of what dequantize() makes of it',
   const higgs = await load();
   for (const name of ['qwen2', 'mixtral', 'deepseek_v3', 'phi3']) {
     const [output, decoded] = [memoryOutput(), memoryOutput()];
-    const original = modelFolder(goldens.configs[name], families[name]!.model);
+    const original = modelFolder(goldens.configs[name], families[name].model);
     await higgs.quantizeCheckpoint(original, output, { grid: 't4', groupSize: 16 });
     await higgs.dequantizeCheckpoint(output.folder(), decoded, { dtype: 'F32' });
     const [own, wanted] = await Promise.all([output, decoded].map((from) => exported(from.folder(), 'F32')));
@@ -109,7 +109,7 @@ test('a quantized checkpoint becomes the file of what dequantize() makes of it',
 test('a header holds vocabularies of any size', () => {
   const tokens = Array.from({ length: 300_000 }, (_, id) => `t${id}`);
   const file = headerOf({ 'tokenizer.ggml.tokens': tokens }, []);
-  assert.equal(parseHeader(file, 'own', file.length)!.pairs.get('tokenizer.ggml.tokens'), tokens);
+  assert.equal(parseGgufHeader(file, 'own', file.length)!.pairs.get('tokenizer.ggml.tokens'), tokens);
 });
 
 test('F16 and BF16 are rounded as everywhere else, Q8_0 as by another encoder', () => {
@@ -130,7 +130,7 @@ test('F16 and BF16 are rounded as everywhere else, Q8_0 as by another encoder', 
     ['F16', f32ToF16],
     ['BF16', f32ToBf16],
   ] as const) {
-    const wanted = Uint16Array.from(some, (value) => narrow(bitsOf(value)));
+    const wanted = Uint16Array.from(some, (value) => narrow(floatBits(value)));
     sameBits(CODES[dtype].encode(some.slice()), new Uint8Array(wanted.buffer), dtype);
   }
   const { tensors } = readSafetensors(fileOf('rounded.safetensors'));
@@ -139,7 +139,7 @@ test('F16 and BF16 are rounded as everywhere else, Q8_0 as by another encoder', 
 });
 
 test('rows that are no whole blocks are in F16, what is no matrix in F32', async () => {
-  const { layout } = await exported(modelFolder(goldens.configs.qwen2!, families.qwen2!.model), 'Q8_0');
+  const { layout } = await exported(modelFolder(goldens.configs.qwen2, families.qwen2.model), 'Q8_0');
   const dtypes = new Map(layout.tensors.map(({ name, dtype, shape }) => [name, [dtype, shape.at(-1)! % 32 === 0]]));
   for (const [name, [dtype, isWhole]] of dtypes) {
     const wanted = /norm|bias/.test(name) ? 'F32' : isWhole ? 'Q8_0' : 'F16';
@@ -157,7 +157,7 @@ for (const { name, model, pre, kinds, addBos, addSpace } of goldens.vocabularies
     const rows = kinds.length + 3;
     const folder = tokenizing(content, rows);
     const { file } = await exported(folder);
-    const { pairs } = parseHeader(file, 'm', file.length)!;
+    const { pairs } = parseGgufHeader(file, 'm', file.length)!;
     const pad = (values: readonly number[]) => Float64Array.from([...values, 5, 5, 5]);
     assert.is(pairs.get('tokenizer.ggml.model'), model);
     assert.equal(pairs.get('tokenizer.ggml.token_type'), pad(kinds.map((kind, i) => unknownOr(model, i, kind))));
@@ -229,19 +229,19 @@ test('what llama.cpp has no word for is refused by name', async () => {
   assert.is(await refusal(folder({}, wide), 'BF16'), 'written');
   const smollm = { ...goldens.configs.smollm3, no_rope_layer_interval: 2, no_rope_layers: null };
   assert.match(
-    await refusal(modelFolder(smollm, families.smollm3!.model)),
+    await refusal(modelFolder(smollm, families.smollm3.model)),
     /config\.json must say what llama\.cpp knows of the family: it has layers\.\d\.0\.rope/,
   );
   const mistral = { ...goldens.configs.mistral, sliding_window: 8 };
-  const { layout } = await exported(modelFolder(mistral, families.mistral!.model));
+  const { layout } = await exported(modelFolder(mistral, families.mistral.model));
   assert.equal(layout.remarks, [
     'llama.cpp lets a token see all before it; config.json has a window of 8: longer texts differ',
   ]);
   assert.match(
-    await refusal(modelFolder(goldens.configs.gemma3_text!, families.gemma3_text!.model)),
+    await refusal(modelFolder(goldens.configs.gemma3_text, families.gemma3_text.model)),
     /layers that see all must come at equal steps/,
   );
-  const seed = modelFolder(families.seed_oss!.config, families.seed_oss!.model);
+  const seed = modelFolder(families.seed_oss.config, families.seed_oss.model);
   assert.match(await refusal(seed), /family must be one of llama, mistral, .* by itself: it is seed_oss$/);
 });
 

@@ -65,16 +65,16 @@ export function fakeLanguage({
           ran += more.length;
           longest = Math.max(longest, more.length);
           const first = rows === 'all' ? before : rows === 'last' ? ids.length - 1 : ids.length;
-          const found: Float32Array[] = [];
+          const actual: Float32Array[] = [];
           for (let i = first; i < ids.length; i++) {
             const row =
               of === 'hidden'
                 ? Float32Array.of(ids[i], 2 * ids[i], 3 * ids[i])
                 : logitsOf(ids.slice(0, i + 1), vocabSize);
             if (each) each(i - before, row);
-            else found.push(row);
+            else actual.push(row);
           }
-          return Float32Array.from(found.flatMap((row) => [...row]));
+          return Float32Array.from(actual.flatMap((row) => [...row]));
         } finally {
           isBusy = false;
         }

@@ -5,11 +5,11 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
-import type { Latent } from '../src/model/blocks/absorbed.ts';
+import type { Latent } from '../src/model/blocks/attention/absorbed.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
 import { type Experts, placesOf } from '../src/model/blocks/mixture.ts';
 import type { DenseLinear } from '../src/model/linear.ts';
-import { isTied } from '../src/sensitivity/program/measured.ts';
+import { sharesEmbedding } from '../src/sensitivity/program/measured.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
 import { normals } from './bits.ts';
 import { safetensors, type Tensor, tensorOf, valuesOf } from './checkpoints.ts';
@@ -50,8 +50,8 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
     for (const [i, { linear, values, squares, byRows }] of gradients.entries()) {
       const length = Math.sqrt(dot(values, values));
       assert.ok(length > 0.01, `${linear.name}: the loss hardly depends on it`);
-      const own = floats.slice(linear.weights / 4, linear.weights / 4 + values.length);
-      const square = byRows ? squareByRows(values, own, linear.cols) : length ** 2;
+      const before = floats.slice(linear.weights / 4, linear.weights / 4 + values.length);
+      const square = byRows ? squareByRows(values, before, linear.cols) : length ** 2;
       if (squares >= 0) assert.ok(Math.abs(squares / square - 1) < 1e-4, `${linear.name}: ‖∇‖² is ${squares}`);
       const { routes } = forward(session);
       let [slope, wanted] = [Number.NaN, Number.NaN];
@@ -60,21 +60,21 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
         const across = normals(values.length, i + 1000 * tries);
         const width = Math.sqrt(dot(across, across));
         const direction = values.map((value, k) => value / length + across[k] / width);
-        const at = (step: number) => {
+        const lossAt = (step: number) => {
           floats.set(
-            own.map((w, k) => w + step * direction[k]),
+            before.map((w, k) => w + step * direction[k]),
             linear.weights / 4,
           );
           return forward(session);
         };
         const h = 0.01 / Math.max(1, length / 10) / 1.5 ** tries;
-        const [a, b, c, d] = [h, -h, 2 * h, -2 * h].map(at);
+        const [a, b, c, d] = [h, -h, 2 * h, -2 * h].map(lossAt);
         wanted = dot(values, direction);
-        if ([a, b, c, d].every((found) => found.routes === routes)) {
+        if ([a, b, c, d].every((actual) => actual.routes === routes)) {
           slope = (8 * (b.loss - a.loss) - (d.loss - c.loss)) / (12 * h);
         }
       }
-      floats.set(own, linear.weights / 4);
+      floats.set(before, linear.weights / 4);
       assert.ok(Math.abs(slope - wanted) < 4e-3 * length, `${linear.name}: slope is ${slope}, not ${wanted}`);
     }
     await session.close();
@@ -97,8 +97,8 @@ function compare({ labels, weights }: Exact, gradients: readonly Gradient[], dra
     assert.ok(left.delete(linear.name), linear.name);
     const [square, ...along] = weights[linear.name];
     const length = Math.sqrt(square);
-    const found = Math.sqrt(dot(values, values));
-    assert.ok(Math.abs(found - length) < CLOSE * length, `${linear.name}: ‖∇‖ is ${found}, not ${length}`);
+    const actual = Math.sqrt(dot(values, values));
+    assert.ok(Math.abs(actual - length) < CLOSE * length, `${linear.name}: ‖∇‖ is ${actual}, not ${length}`);
     for (const [i, wanted] of along.entries()) {
       const found = values.reduce((sum, value, k) => sum + value * signOf(k, i + 1), 0);
       // A vector of signs is √count long; a random error has √count less of it along it.
@@ -129,10 +129,10 @@ function forward({ measuring, run }: Session): { loss: number; routes: string } 
   const { state, workspace, doubles, ints } = measuring;
   const routes: string[] = [];
   run({ kind: 'embed' });
-  for (const [block, own] of state.blocks.entries()) {
+  for (const [block, weights] of state.blocks.entries()) {
     run({ kind: 'block', block, save: true });
-    if (own.kind !== 'experts') continue;
-    const { chosen, routing } = own;
+    if (weights.kind !== 'experts') continue;
+    const { chosen, routing } = weights;
     routes.push(String(ints.slice(chosen / 4, chosen / 4 + TOKENS * routing.top)));
   }
   let sum = 0;
@@ -151,8 +151,8 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
   const logits = floats.slice(state.logits / 4, state.logits / 4 + TOKENS * state.vocabSize);
   assert.ok(state.logitRows >= TOKENS, 'logits of all tokens are there at once');
   const squaresAt = (place: number) => {
-    const at = workspace.sums / 8 + (place * DRAWS + 1) * TOKENS;
-    return doubles.subarray(at, at + TOKENS).reduce((sum, value) => sum + value, 0);
+    const index = workspace.sums / 8 + (place * DRAWS + 1) * TOKENS;
+    return doubles.subarray(index, index + TOKENS).reduce((sum, value) => sum + value, 0);
   };
   // `x` is (count, cols), `d` (draws, count, rows).
   const take = (linear: DenseLinear, place: number, x: number, d: Float32Array, count = TOKENS) => {
@@ -215,16 +215,17 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     const linear = weights[first + 2];
     const sum = new Float64Array(linear.rows * rank);
     for (let head = 0; head < heads; head++) {
-      const at = head * (plain + valueDim);
+      const offset = head * (plain + valueDim);
       const dLatents = part('dHeadLatents', head * all * rank, all * rank);
       const dValues = part('dHeadValues', head * all * valueDim, all * valueDim);
       for (let t = 0; t < TOKENS; t++) {
         const q = fisher.regions.plainQueries / 4 + (head * TOKENS + t) * plain;
         const x = mixedHeads / 4 + (head * TOKENS + t) * rank;
         for (let c = 0; c < rank; c++) {
-          for (let r = 0; r < plain; r++) sum[(at + r) * rank + c] += floats[q + r] * dLatents[(TOKENS + t) * rank + c];
+          for (let r = 0; r < plain; r++)
+            sum[(offset + r) * rank + c] += floats[q + r] * dLatents[(TOKENS + t) * rank + c];
           for (let r = 0; r < valueDim; r++)
-            sum[(at + plain + r) * rank + c] += dValues[(TOKENS + t) * valueDim + r] * floats[x + c];
+            sum[(offset + plain + r) * rank + c] += dValues[(TOKENS + t) * valueDim + r] * floats[x + c];
         }
       }
     }
@@ -233,7 +234,8 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
   for (let index = state.blocks.length - 1; index >= 0; index--) {
     const block = state.blocks[index] as Plain | Experts | Latent;
     const weights = weightsOf(block) as DenseLinear[];
-    const copyOf = (at: number, { rows }: DenseLinear) => floats.slice(at / 4, at / 4 + DRAWS * TOKENS * rows);
+    const copyOf = (address: number, { rows }: DenseLinear) =>
+      floats.slice(address / 4, address / 4 + DRAWS * TOKENS * rows);
     const before = copyOf(fisher.dX, weights.at(-1)!);
     run({ kind: 'back', block: index });
     if (block.kind === 'experts') {
@@ -288,7 +290,7 @@ function gradientsOf({ measuring, run }: Session): Gradient[] {
     }
   }
   // Of the head the program takes the mean over labels: of one matrix for both, all but that.
-  if (isTied(state)) {
+  if (sharesEmbedding(state)) {
     const both = ofEmbedding.map((value, i) => value + ofHead[i]);
     const weights = floats.subarray(embedding.weights / 4, embedding.weights / 4 + both.length);
     const squares = squaresAt(0) + squareByRows(ofHead, weights, dim);

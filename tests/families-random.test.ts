@@ -41,14 +41,16 @@ testWith(test, 'python', `forward() agrees with the families' own code: seeds ${
 
 test.run();
 
-// The runs of a checkpoint whose logits are farther off than 2e-4 of what they are.
+// The runs of a checkpoint whose logits are farther off than 2e-4 of what they are. Where the family's own code errs as much in f32,
+// as a long state does that forgets little, ours may err eight times as much: it adds in another order.
 async function farOff(path: string): Promise<string[]> {
   const folder = await openFolder(path);
   const far: string[] = [];
   for (const reference of referencesOf(readFileSync(join(path, 'logits.safetensors')))) {
     const scale = Math.max(1, deviation(reference.logits));
     const most = farthest(await logitsOf(folder, reference), reference.logits);
-    if (!(most <= 2e-4 * scale)) far.push(`${path}, context ${reference.context}: ${most} of ${scale}`);
+    if (!(most <= Math.max(2e-4 * scale, 8 * (reference.rounded ?? 0))))
+      far.push(`${path}, context ${reference.context}: ${most} of ${scale}, ${reference.rounded} in f32`);
   }
   await folder.close();
   return far;

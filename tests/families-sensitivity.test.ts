@@ -18,12 +18,12 @@ const SEQUENCES = 3;
 
 // CRC-32 of the files.
 const FILES = {
-  gemma4_experts: '2ce11763',
-  gemma4_text: 'fcfc524f',
-  gpt_oss: 'a56f1d65',
-  lfm2: '4c507dbf',
-  qwen3_5_text: '478647c5',
-  qwen3_next: '137f78fd',
+  gemma4_experts: '45505fe4',
+  gemma4_text: '1e39d08b',
+  gpt_oss: '11f51080',
+  lfm2: 'ebc06efb',
+  qwen3_5_text: '24868902',
+  qwen3_next: '17acddc6',
 };
 
 for (const [name, wanted] of Object.entries(FILES)) {

@@ -24,12 +24,12 @@ async function namesOfFamilies(): Promise<string[]> {
 }
 
 test('every family that runs has a row, and a golden', async () => {
-  const told = rows.flatMap(({ names }) => names);
+  const listed = rows.flatMap(({ names }) => names);
   for (const name of await namesOfFamilies()) {
-    assert.ok(told.includes(name), `docs/families.md has no row of ${name}`);
-    assert.ok(rows.some(({ names }) => names.includes(name) && names.some((own) => own in families)));
+    assert.ok(listed.includes(name), `docs/families.md has no row of ${name}`);
+    assert.ok(rows.some(({ names }) => names.includes(name) && names.some((family) => family in families)));
   }
-  assert.is(new Set(told).size, told.length);
+  assert.is(new Set(listed).size, listed.length);
 });
 
 test('every golden has a row, and its logits differ by at most what that says', async () => {
@@ -41,8 +41,8 @@ test('every golden has a row, and its logits differ by at most what that says', 
     );
     assert.ok(row >= 0, `docs/families.md has no row of ${name}`);
     for (const reference of referencesOf(logits)) {
-      const found = farthest(await logitsOf(modelFolder(config, model), reference), reference.logits);
-      most[row] = Math.max(most[row], found);
+      const actual = farthest(await logitsOf(modelFolder(config, model), reference), reference.logits);
+      most[row] = Math.max(most[row], actual);
     }
   }
   const wrong = rows.flatMap(({ names, error }, i) =>

@@ -57,8 +57,8 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
         const most = farthest(await logitsOf(output.folder(), reference), wanted);
         assert.ok(most <= MOST, `${grid}, f32: ${most} is more than ${MOST}`);
         const model = await loadAlone(output.folder(), { context: reference.context });
-        const found = await model.forward(reference.ids, { logits: 'all' });
-        const apart = deviation(found.map((value, i) => value - wanted[i])) / deviation(wanted);
+        const actual = await model.forward(reference.ids, { logits: 'all' });
+        const apart = deviation(actual.map((value, i) => value - wanted[i])) / deviation(wanted);
         const has = (names: RegExp) => names.test(JSON.stringify(config));
         const kept = has(/"(linear_key_head_dim|global_head_dim|per_layer_config)"/) ? KEPT : 0;
         const limit = (kept + (has(/"num_experts_per_tok"/) ? ROUTED : 0) || 1) * integers;
@@ -71,24 +71,24 @@ for (const [name, { config, model, logits }] of Object.entries(families)) {
 
 for (const name of ['trained_gemma2', 'trained_phi3']) {
   test(`a trained model predicts, and hardly worse at 4 bits: ${name}`, async () => {
-    const { config, model, logits } = families[name]!;
+    const { config, model, logits } = families[name];
     const [reference] = referencesOf(logits);
-    const own = perplexityOf(reference.logits, reference.ids);
-    assert.ok(own < 16, `of 96 letters: ${own}`);
+    const exact = perplexityOf(reference.logits, reference.ids);
+    assert.ok(exact < 16, `of 96 letters: ${exact}`);
     const folder = modelFolder(config, model);
-    const found = perplexityOf(await logitsOf(folder, reference), reference.ids);
-    assert.ok(Math.abs(found / own - 1) < 1e-5, `${found}, not ${own}`);
+    const actual = perplexityOf(await logitsOf(folder, reference), reference.ids);
+    assert.ok(Math.abs(actual / exact - 1) < 1e-5, `${actual}, not ${exact}`);
     const output = memoryOutput();
     await (await load()).quantizeCheckpoint(folder, output, { grid: 't4', groupSize: 32, seed: 5 });
     const quantized = await loadAlone(output.folder(), { context: reference.context });
     const four = perplexityOf(await quantized.forward(reference.ids, { logits: 'all' }), reference.ids);
-    assert.ok(four < 1.1 * own, `${four} at 4 bits, ${own} before`);
+    assert.ok(four < 1.1 * exact, `${four} at 4 bits, ${exact} before`);
     await quantized.close();
   });
 }
 
 test('the text model of a larger one runs under the names of older and of newer releases', async () => {
-  const { config, model, logits } = families.gemma3!;
+  const { config, model, logits } = families.gemma3;
   const { tensors } = readSafetensors(model);
   const rename = (name: string) =>
     name.replace('language_model.lm_head', 'lm_head').replace(/^language_model\.model/, 'model.language_model');

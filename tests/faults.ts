@@ -9,9 +9,9 @@ const header = (text: string, data: Uint8Array | number = 0, length?: bigint) =>
 });
 const entry = (dtype: string, shape: unknown, offsets: unknown) =>
   JSON.stringify({ dtype, shape, data_offsets: offsets });
-const without = (dtype: string, at: number, value: number) => {
+const without = (dtype: string, index: number, value: number) => {
   const values = Array.from(normals(4 * 64, 5));
-  values[at] = value;
+  values[index] = value;
   return single(Q, tensorOf(dtype, [4, 64], values));
 };
 

@@ -214,11 +214,11 @@ export async function withFault(root: string, fault: Fault | undefined, work: ()
   }
 
   for (const name of PATHS) {
-    const own = faulty[name] as (...args: unknown[]) => unknown;
+    const call = faulty[name] as (...args: unknown[]) => unknown;
     const before = real[name] as (...args: unknown[]) => unknown;
     Object.assign(files, {
       [name]: (path: unknown, ...rest: unknown[]) =>
-        isOurs(path) ? own(resolve(path), ...rest) : before(path, ...rest),
+        isOurs(path) ? call(resolve(path), ...rest) : before(path, ...rest),
     });
   }
   syncBuiltinESMExports();

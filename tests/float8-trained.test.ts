@@ -35,8 +35,8 @@ test('a trained model in F8 has a perplexity near the original’s, also quantiz
     return perplexity;
   };
   const original = await perplexityOf(from);
-  const own = await perplexityOf(folder);
-  assert.ok(own !== original && Math.abs(own / original - 1) < 0.01, `${own} beside ${original}`);
+  const perplexity = await perplexityOf(folder);
+  assert.ok(perplexity !== original && Math.abs(perplexity / original - 1) < 0.01, `${perplexity} beside ${original}`);
   const output = memoryOutput();
   await (await higgs.open(folder)).quantize(output, { grid: 't4', groupSize: 256 });
   const codes = await perplexityOf(output.folder());

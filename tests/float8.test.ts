@@ -44,11 +44,11 @@ async function quantized(from: Folder, options: object = { grid: 't4' }) {
 }
 
 test('a model in F8 has the bits of its weights rounded to BF16, and is close to them in f32', async () => {
-  const own = await logits(forms.f8);
-  sameBits(own, await logits(forms.bf16));
+  const fromF8 = await logits(forms.f8);
+  sameBits(fromF8, await logits(forms.bf16));
   const exact = await logits(forms.f32);
   const norm = (values: Float32Array) => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
-  const error = norm(own.map((x, i) => x - exact[i])) / norm(exact);
+  const error = norm(fromF8.map((x, i) => x - exact[i])) / norm(exact);
   assert.ok(error > 0 && error < 0.02, `relative error ${error}`);
 });
 
@@ -63,32 +63,32 @@ test('several memories give the bits of one', async () => {
 });
 
 test('F8 and f32 are quantized to the same codes, which verify against the original', async () => {
-  const [own, exact] = [await quantized(forms.f8), await quantized(forms.f32)];
-  const [a, b] = [own, exact].map(({ files }) => readSafetensors(files.get('model.safetensors')!).tensors);
+  const [fromF8, exact] = [await quantized(forms.f8), await quantized(forms.f32)];
+  const [a, b] = [fromF8, exact].map(({ files }) => readSafetensors(files.get('model.safetensors')!).tensors);
   for (const [name, { bytes }] of a) if (/\.(packed|scales)$/.test(name)) assert.equal(bytes, b.get(name)!.bytes, name);
   for (const activations of ['int8', 'f32'] as const)
-    sameBits(await logits(own.folder, activations), await logits(exact.folder, activations));
-  const report = await higgs.verifyCheckpoint(own.folder, { against: forms.f8 });
-  assert.is(report.tensors.length, own.report.tensors.length);
-  const config = new TextDecoder().decode(own.files.get('config.json'));
+    sameBits(await logits(fromF8.folder, activations), await logits(exact.folder, activations));
+  const report = await higgs.verifyCheckpoint(fromF8.folder, { against: forms.f8 });
+  assert.is(report.tensors.length, fromF8.report.tensors.length);
+  const config = new TextDecoder().decode(fromF8.files.get('config.json'));
   assert.is(JSON.parse(config).quantization_config.quant_method, 'higgs-wasm');
 });
 
 test('F8 weights that are excluded stay, run with the same bits, and keep their checksums', async () => {
   const exclude = /o_proj|experts\.1\./;
-  const own = await quantized(forms.f8, { grid: 't4', exclude });
+  const fromF8 = await quantized(forms.f8, { grid: 't4', exclude });
   const [exact, rounded] = await Promise.all([forms.f32, forms.bf16].map(tensorsOf));
   const mixed = Object.fromEntries(
     Object.keys(exact).map((name) => [name, exclude.test(name) ? rounded[name] : exact[name]]),
   );
   const twin = await quantized(modelFolder(config, safetensors(mixed)), { grid: 't4', exclude });
-  sameBits(await logits(own.folder), await logits(twin.folder));
+  sameBits(await logits(fromF8.folder), await logits(twin.folder));
   const name = 'model.layers.1.mlp.experts.1.up_proj.weight';
-  const bytes = own.files.get('model.safetensors')!.slice();
+  const bytes = fromF8.files.get('model.safetensors')!.slice();
   const { dtype, start } = readSafetensors(bytes).tensors.get(name)!;
   assert.is(dtype, 'F8_E4M3');
   bytes[start + 5] ^= 1;
-  const damaged = memoryFolder({ ...Object.fromEntries(own.files), 'model.safetensors': bytes });
+  const damaged = memoryFolder({ ...Object.fromEntries(fromF8.files), 'model.safetensors': bytes });
   assert.match(
     await logits(damaged).then(String, String),
     new RegExp(`${name.replaceAll('.', '\\.')}": CRC-32 must be`),
@@ -97,9 +97,11 @@ test('F8 weights that are excluded stay, run with the same bits, and keep their 
 
 test('sensitivities of F8 weights are those of BF16', async () => {
   const settings = { tokens: 16, sequences: 2, draws: 1, source: 'random' } as const;
-  const [own, other] = await Promise.all([forms.f8, forms.bf16].map((folder) => measureSensitivity(folder, settings)));
-  assert.equal(own.tensors, other.tensors);
-  assert.ok(own.tensors.get('model.layers.1.mlp.shared_experts.up_proj.weight')!.alpha > 0);
+  const [fromF8, other] = await Promise.all(
+    [forms.f8, forms.bf16].map((folder) => measureSensitivity(folder, settings)),
+  );
+  assert.equal(fromF8.tensors, other.tensors);
+  assert.ok(fromF8.tensors.get('model.layers.1.mlp.shared_experts.up_proj.weight')!.alpha > 0);
 });
 
 test('asBf16() reads any part of a stack, and what has no factors', async () => {
@@ -124,11 +126,11 @@ test('asBf16() reads any part of a stack, and what has no factors', async () => 
     const [expert, row, col] = [Math.floor(i / 33800), Math.floor((i % 33800) / 260), i % 260];
     return x * factors[expert * 6 + Math.floor(row / 128) * 3 + Math.floor(col / 128)];
   });
-  for (const [own, wanted] of [
+  for (const [actual, wanted] of [
     [name, expected],
     [bare, values],
   ] as const) {
-    const tensor = asBf16(checkpoint.get(own)!);
+    const tensor = asBf16(checkpoint.get(actual)!);
     assert.equal([tensor.dtype, tensor.byteLength], ['BF16', 2 * 2 * 130 * 260]);
     for (const [start, end] of [
       [0, tensor.byteLength],

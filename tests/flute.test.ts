@@ -59,7 +59,7 @@ const options = (grid: string, more: Partial<HiggsOptions> = {}) => {
 // Pairs of a packed matrix, as the three formulas of the layout have them, word by word.
 function pairsOf(words: Uint32Array, rows: number, cols: number, bits: number): Uint8Array {
   const pairs = new Uint8Array(rows * cols);
-  const word = (row: number, kk: number) => BigInt(words[row * cols + kk]!);
+  const word = (row: number, kk: number) => BigInt(words[row * cols + kk]);
   for (let n = 0; n < rows; n++) {
     const q = n % 32;
     for (let kk = 0; kk < cols; kk++) {
@@ -75,7 +75,7 @@ function pairsOf(words: Uint32Array, rows: number, cols: number, bits: number): 
         const [j, t] = [i % 3, Math.floor(i / 3)];
         pairs[n * cols + kk] =
           i < 15
-            ? Number((word(places[j]!, kk) >> BigInt(6 * t)) & 63n)
+            ? Number((word(places[j], kk) >> BigInt(6 * t)) & 63n)
             : places.reduce((pair, place, k) => pair | (Number(word(place, kk) >> 30n) << (2 * k)), 0);
       }
     }
@@ -145,21 +145,21 @@ for (const name of ['p2n256', 'p2n64', 'p2n16', 'p1n16', 'p1n8', 'p1n4']) {
       const stored = new Uint16Array(Uint8Array.from(of('scales').bytes).buffer);
       sameBits(
         stored,
-        Uint16Array.from(stored, (_, i) => matrix.scales[i >> 1]!),
+        Uint16Array.from(stored, (_, i) => matrix.scales[i >> 1]),
       );
       // Points by the published rule: of a pair the row of tables2 is the first code, the column the second.
       const pairs = pairsOf(new Uint32Array(Uint8Array.from(of('weight').bytes).buffer), rows, cols / 2, bits);
       const points = valuesOf(of('tables2'));
       const single = valuesOf(of('tables'));
       const restored = higgs.dequantize(matrix);
-      const row = Float64Array.from({ length: 512 }, (_, i) => points[2 * pairs[i >> 1]! + (i & 1)]!);
+      const row = Float64Array.from({ length: 512 }, (_, i) => points[2 * pairs[i >> 1] + (i & 1)]);
       if (grid.p === 1)
-        assert.ok(row.every((value, i) => value === single[(pairs[i >> 1]! >> (i & 1 ? 0 : bits)) & (2 ** bits - 1)]));
-      const scale = valuesOf(of('scales'))[0]!;
+        assert.ok(row.every((value, i) => value === single[(pairs[i >> 1] >> (i & 1 ? 0 : bits)) & (2 ** bits - 1)]));
+      const scale = valuesOf(of('scales'))[0];
       for (let i = 0; i < 512; i += 37) {
         let sum = 0;
-        for (let j = 0; j < 512; j++) sum += row[j]! * (parity(i & j) ? -1 : 1);
-        const apart = Math.abs((sum * scale) / Math.sqrt(512) - restored[i]!) / scale;
+        for (let j = 0; j < 512; j++) sum += row[j] * (parity(i & j) ? -1 : 1);
+        const apart = Math.abs((sum * scale) / Math.sqrt(512) - restored[i]) / scale;
         assert.ok(apart < 2e-3, `${module}[0, ${i}]: ${apart}`);
       }
     }
@@ -179,17 +179,17 @@ for (const name of ['p2n256', 'p2n64', 'p2n16', 'p1n16', 'p1n8', 'p1n4']) {
       'config.json': utf8.encode(JSON.stringify({ ...config, quantization_config: report.config })),
       'model.safetensors': output.files.get('model.safetensors')!,
     });
-    const own = memoryOutput();
-    await higgs.quantizeCheckpoint(folder, own, { grid: name, groupSize: 512, signs: 'none' } as never);
+    const restored = memoryOutput();
+    await higgs.quantizeCheckpoint(folder, restored, { grid: name, groupSize: 512, signs: 'none' } as never);
     const reference = { context: 12, ids, logits: new Float64Array() };
-    const found = await logitsOf(back, reference);
+    const actual = await logitsOf(back, reference);
     assert.ok(
-      farthest(found, await logitsOf(own.folder(), reference)) < 0.02,
+      farthest(actual, await logitsOf(restored.folder(), reference)) < 0.02,
       'F16 of tables and of what passes through',
     );
     const plain = memoryOutput();
     await higgs.dequantizeCheckpoint(back, plain);
-    sameBits(await logitsOf(plain.folder(), reference), found);
+    sameBits(await logitsOf(plain.folder(), reference), actual);
     const again = memoryOutput();
     const { tensors: second } = await higgs.quantizeCheckpoint(back, again, { grid: 't4' });
     assert.is(second.length, 7);
@@ -231,21 +231,21 @@ test('what the layout cannot hold is refused by name', async () => {
   };
   assert.match(
     await refused({ num_key_value_heads: 1 }),
-    /UnsupportedError: .*k_proj\.weight.* 64 rows are no multiple of 128/,
+    /UnsupportedError: .*k_proj\.weight.* 64 rows are not a multiple of 128/,
   );
   assert.match(
     await refused({ intermediate_size: 768 }, 'p2n64'),
-    /up_proj|gate_proj.* 768 rows are no multiple of 512/,
+    /up_proj|gate_proj.* 768 rows are not a multiple of 512/,
   );
   assert.match(
     await refused({ hidden_size: 384, head_dim: 48 }, 'p2n256'),
-    /384 columns are no multiple of the 256 of a group/,
+    /384 columns are not a multiple of the 256 of a group/,
   );
-  const { model, config: mixed } = families.mixtral!;
+  const { model, config: mixed } = families.mixtral;
   const { checkpoint } = await openOnce(modelFolder(mixed, model));
   await exportHiggs(checkpoint, memoryOutput(), options('p2n256', { exclude: /self_attn/ })).then(
     () => assert.unreachable('written'),
-    ({ message }: Error) => assert.match(message, /experts have no such layout/),
+    ({ message }: Error) => assert.match(message, /FLUTE has no layout of experts/),
   );
 });
 
@@ -262,14 +262,14 @@ for (const name of [
   'ministral3',
 ]) {
   test(`signs as a part of the weights leave the logits: ${name}`, async () => {
-    const { config, model, logits } = families[name]!;
+    const { config, model, logits } = families[name];
     const folder = await openOnce(modelFolder(config, model));
     const signed = withSigns(folder.checkpoint, await readArchitecture(folder), 7);
     let changed = 0;
     for (const [i, tensor] of signed.tensors.entries()) {
-      const before = new Uint8Array(await folder.checkpoint.tensors[i]!.read());
+      const before = new Uint8Array(await folder.checkpoint.tensors[i].read());
       const after = new Uint8Array(await tensor.read());
-      if (after.some((byte, at) => byte !== before[at])) changed++;
+      if (after.some((byte, index) => byte !== before[index])) changed++;
       const [start, end] = [3, Math.min(before.length, 41)];
       sameBits(new Uint8Array(await tensor.read(start, end)), after.slice(start, end));
     }
@@ -292,7 +292,7 @@ test('signs that would not be exact are refused by the name of the family', asyn
     lfm2: /lfm2: layer 0 has a block of another kind, convolution/,
   };
   for (const [name, reason] of Object.entries(reasons)) {
-    const { config, model } = families[name]!;
+    const { config, model } = families[name];
     const folder = await openOnce(modelFolder(config, model));
     const architecture = await readArchitecture(folder);
     assert.throws(() => withSigns(folder.checkpoint, architecture, 7), reason);
@@ -332,15 +332,15 @@ test('tinyquant: weights are points, rotated back, times scales', async () => {
     'model.layers.0.mlp.up_proj.weight F32 4,32',
     'model.norm.weight F32 2',
   ]);
-  const found = new Float32Array(await checkpoint.get('model.layers.0.mlp.up_proj.weight')!.read());
+  const actual = new Float32Array(await checkpoint.get('model.layers.0.mlp.up_proj.weight')!.read());
   const codes = readSafetensors(file).tensors.get('model.layers.0.mlp.up_proj.tq_tensors.quantized')!.bytes;
   const { points } = gridOf('p2n256');
   for (let i = 0; i < 128; i++) {
     const group = Math.floor(i / 16);
     let sum = 0;
     for (let j = 0; j < 16; j++)
-      sum += points[2 * codes[group * 8 + (j >> 1)]! + (j & 1)]! * (parity((i % 16) & j) ? -1 : 1);
-    assert.ok(Math.abs((sum / 4) * (0.5 + group / 8) - found[i]!) < 1e-5, `[${i}]`);
+      sum += points[2 * codes[group * 8 + (j >> 1)] + (j & 1)] * (parity((i % 16) & j) ? -1 : 1);
+    assert.ok(Math.abs((sum / 4) * (0.5 + group / 8) - actual[i]) < 1e-5, `[${i}]`);
   }
 });
 

@@ -54,16 +54,19 @@ export function checkPath(
   const integers = integersOf(codes, trellis);
   const last = codes.length - 4 * 3;
   for (let k = 0; k < last; k++) {
-    const around = Array.from({ length: REACH }, (_, i) => k + 4 * i).filter((at) => at < codes.length);
+    const around = Array.from({ length: REACH }, (_, i) => k + 4 * i).filter((index) => index < codes.length);
     for (let code = 0; code < 2 ** bits; code++) {
       const changed = [...codes];
       changed[k] = code;
       let [gain, doubt] = [0, 0];
-      for (const at of around) {
-        const [own, other] = [integers[at], integerAt(changed, at, trellis)];
-        gain += costOf(y(at) - own) - costOf(y(at) - other);
+      for (const index of around) {
+        const [before, other] = [integers[index], integerAt(changed, index, trellis)];
+        gain += costOf(y(index) - before) - costOf(y(index) - other);
         doubt += 1 / unit;
-        doubt += 2 * Math.abs(other - own) * (1 / 256 + slack[at] / step + (Math.abs(z[at] / step) + zero) * 2 ** -22);
+        doubt +=
+          2 *
+          Math.abs(other - before) *
+          (1 / 256 + slack[index] / step + (Math.abs(z[index] / step) + zero) * 2 ** -22);
       }
       if (gain > doubt) assert.unreachable(`${name}: code ${k} is ${codes[k]}, but ${code} costs less`);
     }

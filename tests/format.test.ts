@@ -81,8 +81,8 @@ function weightsOf(name: string, tensors: Record<string, Tensor>): Float64Array 
   const factorValues = valuesOf(factors);
   return values.map((value, i) => {
     const [expert, row, col] = [Math.floor(i / (rows * cols)), Math.floor(i / cols) % rows, i % cols];
-    const at = (expert * factorRows + Math.floor(row / 128)) * factorCols + Math.floor(col / 128);
-    return Math.fround(value * factorValues[at]);
+    const index = (expert * factorRows + Math.floor(row / 128)) * factorCols + Math.floor(col / 128);
+    return Math.fround(value * factorValues[index]);
   });
 }
 
@@ -121,8 +121,8 @@ for (const scheme of SCHEMES) {
     assert.equal([...output.files.keys()], ['model.safetensors']);
     const file = output.files.get('model.safetensors')!;
     const { weights, plain } = readAll([file]);
-    const found = readSafetensors(file).metadata;
-    for (const [key, value] of Object.entries(metadata)) assert.is(found[key], value);
+    const actual = readSafetensors(file).metadata;
+    for (const [key, value] of Object.entries(metadata)) assert.is(actual[key], value);
 
     // Everything of rank 2 and 3 that shrinks is quantized, all else is there bit by bit, in the original order.
     const grid = higgs.grids.get(scheme.grid as string)!;
@@ -234,9 +234,9 @@ test('dequantizeCheckpoint() rounds once more for F16 and BF16, and by default k
   for (const dtype of ['F16', 'BF16', undefined] as const) {
     const restored = memoryOutput();
     await higgs.dequantizeCheckpoint(output.folder(), restored, { ...(dtype && { dtype }) });
-    const found = readSafetensors(restored.files.get('model.safetensors')!).tensors;
+    const actual = readSafetensors(restored.files.get('model.safetensors')!).tensors;
     for (const [name, { layout, packed, scales, dtype: original }] of weights) {
-      const tensor = found.get(name)!;
+      const tensor = actual.get(name)!;
       const expected = dtype ?? (original === 'F8_E4M3' ? 'BF16' : original);
       assert.is(tensor.dtype, expected);
       const decoded = decode(packed.bytes, valuesOf(scales), layout);
@@ -273,8 +273,10 @@ test('quantizeCheckpoint() shards: names, index, grids in the first files, check
   const { weights, plain } = readAll(files);
   assert.is(weights.size + plain.size, Object.keys(tensors).length - 2);
   for (const file of files) {
-    const own = [...readSafetensors(file).tensors.keys()].filter((name) => /^(?!higgs\.).*(?<!\.scales)$/.test(name));
-    assert.ok(file.length <= limit || own.length === 1, `${file.length} bytes, ${own.length} tensors`);
+    const tensorNames = [...readSafetensors(file).tensors.keys()].filter((name) =>
+      /^(?!higgs\.).*(?<!\.scales)$/.test(name),
+    );
+    assert.ok(file.length <= limit || tensorNames.length === 1, `${file.length} bytes, ${tensorNames.length} tensors`);
   }
   assert.ok(readSafetensors(files[0]).tensors.has('higgs.grid.p2n256'));
   const index = JSON.parse(new TextDecoder().decode(output.files.get('model.safetensors.index.json')));
@@ -359,8 +361,8 @@ test('the golden file is read by FORMAT.md in f64 and by the library', async () 
   checkSums('golden', valuesOf(goldenInput()['a.up_proj.weight']), decoded, layout, sums);
   const restored = memoryOutput();
   await higgs.dequantizeCheckpoint(memoryFolder({ 'model.safetensors': file }), restored);
-  const found = readSafetensors(restored.files.get('model.safetensors')!).tensors.get('a.up_proj.weight')!;
-  valuesOf(found).forEach((value, i) => {
+  const actual = readSafetensors(restored.files.get('model.safetensors')!).tensors.get('a.up_proj.weight')!;
+  valuesOf(actual).forEach((value, i) => {
     assert.ok(Math.abs(value - decoded.weights[i]) <= tolerance(decoded, i, 16));
   });
 });

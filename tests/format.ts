@@ -71,8 +71,8 @@ function codesOf(row: Uint8Array, count: number, bits: number): number[] {
   for (let i = 0; i < count; i++) {
     let code = 0;
     for (let k = 0; k < bits; k++) {
-      const at = i * bits + k;
-      code += ((row[Math.floor(at / 8)] >> (at % 8)) & 1) * 2 ** k;
+      const bit = i * bits + k;
+      code += ((row[Math.floor(bit / 8)] >> (bit % 8)) & 1) * 2 ** k;
     }
     codes.push(code);
   }
@@ -110,9 +110,9 @@ export function decode(packed: Uint8Array, scales: ArrayLike<number>, layout: La
   const vectors = new Float64Array(rows * cols);
   const codes = [];
   for (let row = 0; row < rows; row++) {
-    const own = codesOf(packed.subarray(row * bytesPerRow, (row + 1) * bytesPerRow), count, bits);
-    codes.push(own);
-    const v = valuesAt(own, grid, cols);
+    const rowCodes = codesOf(packed.subarray(row * bytesPerRow, (row + 1) * bytesPerRow), count, bits);
+    codes.push(rowCodes);
+    const v = valuesAt(rowCodes, grid, cols);
     for (const [k, { start, size }] of groups.entries()) {
       const scale = scales[row * groups.length + k];
       let magnitude = 0;
@@ -120,10 +120,10 @@ export function decode(packed: Uint8Array, scales: ArrayLike<number>, layout: La
       for (let i = 0; i < size; i++) {
         let sum = 0;
         for (let j = 0; j < size; j++) sum += ODD[i & j] ? -v[start + j] : v[start + j];
-        const at = row * cols + start + i;
-        weights[at] = (signs[start + i] * scale * sum) / Math.sqrt(size);
-        magnitudes[at] = (scale / Math.sqrt(size)) * magnitude;
-        vectors[at] = scale * v[start + i];
+        const index = row * cols + start + i;
+        weights[index] = (signs[start + i] * scale * sum) / Math.sqrt(size);
+        magnitudes[index] = (scale / Math.sqrt(size)) * magnitude;
+        vectors[index] = scale * v[start + i];
       }
     }
   }
@@ -215,17 +215,17 @@ export function readAll(files: readonly Uint8Array[]): Contents {
       assert.equal(tensor.shape, [n, p]);
       grids.set(grid, { n, p, points: valuesOf(tensor) });
     }
-    const own = checked.filter(([name]) => name.endsWith('.packed') && Object.hasOwn(about, name.slice(0, -7)));
-    assert.is(own.length, Object.keys(about).length);
+    const packedOnes = checked.filter(([name]) => name.endsWith('.packed') && Object.hasOwn(about, name.slice(0, -7)));
+    assert.is(packedOnes.length, Object.keys(about).length);
     const errors = tensors.get(`higgs.errors.${k}`);
-    if (own.length === 0) assert.is(errors, undefined);
+    if (packedOnes.length === 0) assert.is(errors, undefined);
     else {
       assert.is(errors!.dtype, 'F64');
-      assert.equal(errors!.shape, [own.length, 2]);
+      assert.equal(errors!.shape, [packedOnes.length, 2]);
     }
     const sums = errors && valuesOf(errors);
     const parts = new Set<string>();
-    for (const [i, [packedName, packed]] of own.entries()) {
+    for (const [i, [packedName, packed]] of packedOnes.entries()) {
       const name = packedName.slice(0, -7);
       const { shape, dtype, grid: gridName, groupSize, seed } = about[name];
       const grid = grids.get(gridName)!;
@@ -331,16 +331,16 @@ function checkNearest(
     const score = (j: number) => {
       let [value, doubt] = [0, 0];
       for (let k = 0; k < p; k++) {
-        const [at, g] = [z[i * p + k], points[j * p + k]];
-        value += at * g - (g * g) / 2;
-        doubt += slack[i * p + k] * Math.abs(g) + gamma(p + 2) * (Math.abs(at * g) + (g * g) / 2);
+        const [coordinate, g] = [z[i * p + k], points[j * p + k]];
+        value += coordinate * g - (g * g) / 2;
+        doubt += slack[i * p + k] * Math.abs(g) + gamma(p + 2) * (Math.abs(coordinate * g) + (g * g) / 2);
       }
       return { value, doubt };
     };
-    const own = score(code);
+    const distance = score(code);
     for (let j = 0; j < n; j++) {
       const other = score(j);
-      if (other.value - other.doubt > own.value + own.doubt) {
+      if (other.value - other.doubt > distance.value + distance.doubt) {
         assert.unreachable(`${name}: code ${i} is ${code}, but ${j} is nearer`);
       }
     }

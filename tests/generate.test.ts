@@ -8,7 +8,7 @@ import { embed } from '../src/text/embed.ts';
 import { type GenerateOptions, type Generation, generate } from '../src/text/generate.ts';
 import type { Language } from '../src/text/language.ts';
 import { stopFilter } from '../src/text/stop.ts';
-import { type Model, textModel } from '../src/text/textmodel.ts';
+import { assembleModel, type Model } from '../src/text/textmodel.ts';
 import { fakeLanguage, hashed, scripted } from './fake-language.ts';
 import { BEGIN, byteLevelContent, byteLevelTokenizer } from './tokenizers.ts';
 
@@ -52,8 +52,8 @@ test('generate() streams what the model says, up to a token that ends texts', as
 });
 
 test('generate() returns the result, and calls onToken with every token', async () => {
-  const seen: [number, string][] = [];
-  const generation = run(says('é!'), PROMPT, { onToken: (id, piece) => seen.push([id, piece]) });
+  const drawn: [number, string][] = [];
+  const generation = run(says('é!'), PROMPT, { onToken: (id, piece) => drawn.push([id, piece]) });
   const steps: unknown[] = [];
   for (;;) {
     const { done, value } = await generation.next();
@@ -63,11 +63,11 @@ test('generate() returns the result, and calls onToken with every token', async 
   assert.equal(steps.slice(0, -1), ['é', '!']);
   assert.is(steps.at(-1), generation.result);
   assert.equal(
-    seen.map(([, piece]) => piece),
+    drawn.map(([, piece]) => piece),
     ['', 'é', '!'],
   );
   assert.equal(
-    seen.map(([id]) => id),
+    drawn.map(([id]) => id),
     idsOf('é!'),
   );
 });
@@ -104,7 +104,7 @@ test('generate() goes on with contextShift where the context is full: behind the
   // Nine ids do not fit: five of them are left, and four more make nine again.
   assert.equal(language.closed[0], text.slice(0, 8));
   assert.equal(language.closed[1], [text[0], ...text.slice(5, 12)]);
-  assert.ok(language.closed.every((seen) => seen.length <= 8 && seen[0] === text[0]));
+  assert.ok(language.closed.every((closedIds) => closedIds.length <= 8 && closedIds[0] === text[0]));
 });
 
 test('generate() never gives out a stop string, however tokens split it', async () => {
@@ -244,18 +244,18 @@ const folder = folderOf('m', {
       '{% for m in messages %}<|begin|>{{ m.role }}: {{ m.content }}<|end|>{% endfor %}<|begin|>assistant: ',
   }),
 });
-const modelOf = (language: Language): Promise<Model> => textModel(folder, language);
+const modelOf = (language: Language): Promise<Model> => assembleModel(folder, language);
 
 test('generate() tells the divergence from another model over the same tokens, and says the same beside it', async () => {
   const vocabSize = tokenizer.size;
   const other = fakeLanguage({ vocabSize, logitsOf: hashed(2) });
   const options = { maxTokens: 6, temperature: 1, seed: 3 };
   const alone = run(fakeLanguage({ vocabSize }), PROMPT, options);
-  const told: number[] = [];
+  const counts: number[] = [];
   const beside = run(fakeLanguage({ vocabSize }), PROMPT, {
     ...options,
     against: other,
-    onDivergence: (kl) => told.push(kl),
+    onDivergence: (kl) => counts.push(kl),
   });
   assert.equal(await all(beside), await all(alone));
   const { ids } = beside.result!;
@@ -266,10 +266,11 @@ test('generate() tells the divergence from another model over the same tokens, a
   const expected = ids.map((_, i) => {
     const before = [...PROMPT, ...ids.slice(0, i)];
     const [p, q] = [hashed(2), hashed()].map((logitsOf) => softmax(logitsOf(before, vocabSize)));
-    return p!.reduce((sum, share, j) => sum + share * Math.log(share / q![j]!), 0);
+    return p.reduce((sum, share, j) => sum + share * Math.log(share / q[j]), 0);
   });
-  assert.is(told.length, ids.length);
-  for (const [i, kl] of told.entries()) assert.ok(Math.abs(kl - expected[i]!) < 1e-5 && kl > 0, `${kl} ${expected[i]}`);
+  assert.is(counts.length, ids.length);
+  for (const [i, kl] of counts.entries())
+    assert.ok(Math.abs(kl - expected[i]) < 1e-5 && kl > 0, `${kl} ${expected[i]}`);
   assert.is(other.closed.length, 1);
   const wide = fakeLanguage({ vocabSize: vocabSize + 1 });
   const refused = () => run(fakeLanguage({ vocabSize }), PROMPT, { against: wide });
@@ -339,17 +340,17 @@ test('generate() writes special tokens out if told so', async () => {
 });
 
 test('Model without a tokenizer or a template says what is missing when it is needed', async () => {
-  const bare = await textModel(folderOf('m', {}), fakeLanguage());
+  const bare = await assembleModel(folderOf('m', {}), fakeLanguage());
   assert.throws(
     () => bare.generate('x'),
     (error: Error) =>
       error instanceof FileError && error.message === 'cannot read m/tokenizer.json: there is no such file',
   );
   assert.is((await bare.logits([1, 2])).length, 40);
-  const plain = await textModel(folderOf('m', { 'tokenizer.json': json(byteLevelContent()) }), fakeLanguage());
+  const plain = await assembleModel(folderOf('m', { 'tokenizer.json': json(byteLevelContent()) }), fakeLanguage());
   assert.throws(
     () => plain.chat([{ role: 'user', content: 'x' }]),
-    (error: Error) => error instanceof UnsupportedError && /use generate/.test(error.message),
+    (error: Error) => error instanceof UnsupportedError && /continue a text instead/.test(error.message),
   );
 });
 

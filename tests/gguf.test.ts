@@ -4,8 +4,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint, openOnce } from '../src/checkpoint/checkpoint.ts';
-import { weightsOf } from '../src/checkpoint/gguf/blocks.ts';
-import { parseHeader, shortest } from '../src/checkpoint/gguf/header.ts';
+import { decodeBlocks } from '../src/checkpoint/gguf/blocks.ts';
+import { parseGgufHeader, shortest } from '../src/checkpoint/gguf/header.ts';
 import { openTokenizer } from '../src/decoder.ts';
 import { type Folder, load } from '../src/index.ts';
 import { createTokenizer } from '../src/text/tokenizer.ts';
@@ -22,7 +22,7 @@ const test = suite('gguf');
 const ROUNDED: Readonly<Record<string, number>> = { arcee: 2e-5 };
 
 for (const [name, config] of Object.entries(goldens.configs)) {
-  const { model, logits } = families[name]!;
+  const { model, logits } = families[name];
   const twin = folderWith('model.gguf', fileOf(`${name}.gguf`));
 
   test(`a twin gives the logits of the original: ${name}`, async () => {
@@ -59,11 +59,11 @@ for (const [name, config] of Object.entries(goldens.configs)) {
 
 test('blocks of every code decode to the bits of another decoder', () => {
   const file = fileOf('blocks.gguf');
-  const header = parseHeader(file, 'blocks.gguf', file.length)!;
+  const header = parseGgufHeader(file, 'blocks.gguf', file.length)!;
   const wanted = readSafetensors(fileOf('blocks.safetensors')).tensors;
   assert.is(header.tensors.length, 12);
   for (const { code, start, end } of header.tensors) {
-    const values = weightsOf(file.buffer.slice(start, end), code);
+    const values = decodeBlocks(file.buffer.slice(start, end), code);
     sameBits(values, Float32Array.from(valuesOf(wanted.get(code.name)!)), code.name);
   }
 });
@@ -161,7 +161,12 @@ const matrix = (more: Partial<GivenTensor> = {}): GivenTensor => ({
 const whole = ggufOf(LLAMA);
 const broken: readonly [what: string, file: Uint8Array, name: string, message: string][] = [
   ['no magic', new TextEncoder().encode('GGML1234'), 'FormatError', 'file must begin with GGUF: it begins with "GGML"'],
-  ['no file', new Uint8Array(0), 'FormatError', 'header must end within the file: it has 0 bytes; is it complete?'],
+  [
+    'no file',
+    new Uint8Array(0),
+    'FormatError',
+    'header must end within the file: the file has 0 bytes; is it complete?',
+  ],
   [
     'an old version',
     ggufOf(LLAMA, [], { version: 1 }),
@@ -174,7 +179,12 @@ const broken: readonly [what: string, file: Uint8Array, name: string, message: s
     'UnsupportedError',
     'version of GGUF must be 2 or 3, little-endian: it is another byte order',
   ],
-  ['a cut', whole.slice(0, 60), 'FormatError', 'header must end within the file: it has 60 bytes; is it complete?'],
+  [
+    'a cut',
+    whole.slice(0, 60),
+    'FormatError',
+    'header must end within the file: the file has 60 bytes; is it complete?',
+  ],
   [
     'a cut in the data',
     whole.slice(0, -1),
@@ -339,7 +349,7 @@ test('a folder must have one model, all its parts', async () => {
 
 test('a model in parts is the model whole', async () => {
   const file = fileOf('qwen2.gguf');
-  const { pairs, tensors } = parseHeader(file, 'qwen2.gguf', file.length)!;
+  const { pairs, tensors } = parseGgufHeader(file, 'qwen2.gguf', file.length)!;
   const given: Record<string, Given[string]> = {};
   for (const [key, value] of pairs) if (typeof value !== 'object') given[key] = value;
   const own = tensors.map(({ name, shape, start, end }): GivenTensor => {
@@ -350,7 +360,7 @@ test('a model in parts is the model whole', async () => {
     'm-00001-of-00002.gguf': ggufOf(given, own.slice(0, 7)),
     'm-00002-of-00002.gguf': ggufOf({ 'split.no': 1 }, own.slice(7)),
   });
-  const [reference] = referencesOf(families.qwen2!.logits);
+  const [reference] = referencesOf(families.qwen2.logits);
   sameBits(await logitsOf(parts, reference), await logitsOf(folderWith('m.gguf', file), reference));
 });
 
@@ -358,7 +368,7 @@ test('a header longer than what is read first is read on', async () => {
   const tokens = Array.from({ length: 40_000 }, (_, i) => `${'token'.repeat(8)}${i}`);
   const file = ggufOf({ ...LLAMA, 'tokenizer.ggml.model': 'llama', 'tokenizer.ggml.tokens': tokens });
   assert.ok(file.length > 1 << 20);
-  assert.is(parseHeader(file.subarray(0, 1 << 20), 'm', file.length), undefined);
+  assert.is(parseGgufHeader(file.subarray(0, 1 << 20), 'm', file.length), undefined);
   const tokenizer = await openTokenizer(folderWith('m.gguf', file));
   assert.is(tokenizer.size, tokens.length);
 });
@@ -376,7 +386,7 @@ test('quantizing writes a checkpoint as that of the original would be, its token
     assert.ok(verified.checked > 0, name);
     const { metadata } = await openCheckpoint(output.folder());
     assert.is(metadata.get('general.license'), 'mit');
-    const [reference] = referencesOf(families[name]!.logits);
+    const [reference] = referencesOf(families[name].logits);
     const wanted = await logitsOf(decoded.folder(), reference);
     assert.ok(farthest(await logitsOf(output.folder(), reference), wanted) <= 2e-4, name);
   }

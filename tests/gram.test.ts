@@ -29,11 +29,11 @@ function testKernel(build: string, kernels: DecoderExports, buffer: WebAssembly.
           const x = normals(count * n, n);
           const weights = isWeighted ? normals(count, 2).map(Math.abs) : undefined;
           const s = normals(triangle(n), 3);
-          const at = place(s);
+          const address = place(s);
           const scratch = alloc(GRAM_SCRATCH);
-          kernels.addGram(place(x), count, n, weights ? place(weights) : 0, 0, n, at, scratch);
-          const what = `${count} of ${n}${isWeighted ? ', weighted' : ''}`;
-          sameBits(copy(Float32Array, at, s.length), addGram(x, weights, s), what);
+          kernels.addGram(place(x), count, n, weights ? place(weights) : 0, 0, n, address, scratch);
+          const label = `${count} of ${n}${isWeighted ? ', weighted' : ''}`;
+          sameBits(copy(Float32Array, address, s.length), addGram(x, weights, s), label);
         }
       }
     }
@@ -53,30 +53,30 @@ function testKernel(build: string, kernels: DecoderExports, buffer: WebAssembly.
       [149, 150],
       [0, 150],
     ]) {
-      const at = place(s);
-      kernels.addGram(from, count, n, 0, first, end, at, scratch);
+      const address = place(s);
+      kernels.addGram(from, count, n, 0, first, end, address, scratch);
       const [a, b] = [triangle(first), triangle(end)];
       const some = s.map((value, i) => (i >= a && i < b ? wanted[i] : value));
-      sameBits(copy(Float32Array, at, s.length), some, `rows ${first} to ${end}`);
+      sameBits(copy(Float32Array, address, s.length), some, `rows ${first} to ${end}`);
     }
   });
 
   test('addGram() takes columns out of wider vectors', () => {
     const [n, stride, first, count] = [21, 40, 9, 5];
     const x = normals(count * stride, 1);
-    const own = Float32Array.from({ length: count * n }, (_, i) => x[Math.floor(i / n) * stride + first + (i % n)]);
+    const rows = Float32Array.from({ length: count * n }, (_, i) => x[Math.floor(i / n) * stride + first + (i % n)]);
     const s = new Float32Array(triangle(n));
-    const at = place(s);
-    kernels.addGram(place(x) + first * 4, count, stride, 0, 0, n, at, alloc(GRAM_SCRATCH));
-    sameBits(copy(Float32Array, at, s.length), addGram(own, undefined, s));
+    const address = place(s);
+    kernels.addGram(place(x) + first * 4, count, stride, 0, 0, n, address, alloc(GRAM_SCRATCH));
+    sameBits(copy(Float32Array, address, s.length), addGram(rows, undefined, s));
   });
 
   test('addGram() is Σ w x xᵀ to the rounding of its sums', () => {
     const [n, count] = [33, 200];
     const [x, weights] = [normals(count * n, 1), normals(count, 2).map(Math.abs)];
-    const at = place(new Float32Array(triangle(n)));
-    kernels.addGram(place(x), count, n, place(weights), 0, n, at, alloc(GRAM_SCRATCH));
-    const found = copy(Float32Array, at, triangle(n));
+    const address = place(new Float32Array(triangle(n)));
+    kernels.addGram(place(x), count, n, place(weights), 0, n, address, alloc(GRAM_SCRATCH));
+    const actual = copy(Float32Array, address, triangle(n));
     for (let i = 0; i < n; i++) {
       for (let j = 0; j <= i; j++) {
         let [sum, size] = [0, 0];
@@ -86,7 +86,7 @@ function testKernel(build: string, kernels: DecoderExports, buffer: WebAssembly.
           size += Math.abs(product);
         }
         // 64 sums and two products of half a unit each, then four sums of blocks.
-        assert.ok(Math.abs(found[triangle(i) + j] - sum) <= 70 * 2 ** -24 * size, `(${i}, ${j})`);
+        assert.ok(Math.abs(actual[triangle(i) + j] - sum) <= 70 * 2 ** -24 * size, `(${i}, ${j})`);
       }
     }
   });

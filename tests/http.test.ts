@@ -68,7 +68,7 @@ const server = createServer((request, response) => {
   calls.push(request.headers.range ?? '');
   const [, behaviour, ...rest] = new URL(request.url!, base).pathname.split('/');
   const file = files.get(rest.join('/'));
-  if (file) behaviours[behaviour!](file, request, response);
+  if (file) behaviours[behaviour](file, request, response);
   else if (behaviour === 'page') response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(PAGE);
   else if (behaviour === 'untyped') response.writeHead(200).end(PAGE);
   else response.writeHead(404).end();

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { openHub } from '../src/hub/hub.ts';
 import { isPlainPart, nameText, readName } from '../src/hub/name.ts';
 import { digestInOrder } from '../src/hub/order.ts';
-import { sha256 } from '../src/hub/sha256.ts';
+import { startSha256 } from '../src/hub/sha256.ts';
 import { load } from '../src/index.ts';
 import { sameBits } from './bits.ts';
 import { memoryFolder, memoryOutput, safetensors, tensorOf } from './checkpoints.ts';
@@ -74,10 +74,10 @@ test('isPlainPart() takes nothing that leads out of a folder', () => {
     assert.ok(isPlainPart(part), part);
 });
 
-test('sha256() is that of the standard, in whatever pieces', async () => {
+test('startSha256() is that of the standard, in whatever pieces', async () => {
   const text = (value: string) => new TextEncoder().encode(value);
   const of = (bytes: Uint8Array, piece: number) => {
-    const digest = sha256();
+    const digest = startSha256();
     for (let at = 0; at < bytes.length; at += piece) digest.update(bytes.subarray(at, at + piece));
     return digest.digest('hex');
   };
@@ -114,13 +114,13 @@ test('digestInOrder() takes ranges in about their order, again, and over one ano
     ],
   ] as [number, number][][];
   for (const order of orders) {
-    const digest = digestInOrder(100, sha256());
+    const digest = digestInOrder(100, startSha256());
     assert.is(digest.state(), 'none');
     const given = order.map(([start, end]) => digest.take(start, bytes.slice(start, end)));
     assert.equal(given, [...order.slice(1).map(() => undefined), await sha256Of(bytes)]);
     assert.is(digest.state(), 'all');
   }
-  const gap = digestInOrder(100, sha256());
+  const gap = digestInOrder(100, startSha256());
   assert.is(gap.take(0, bytes.slice(0, 10)), undefined);
   assert.is(gap.take(20, bytes.slice(20)), undefined);
   assert.is(gap.state(), 'some');
@@ -136,7 +136,7 @@ test('openHub() reads a model wherever there is fetch: the bytes that a folder i
   };
   const commit = '0123456789abcdef0123456789abcdef01234567';
   const lfs = async (path: string) => ({
-    lfs: { oid: await sha256Of(files[path]!), size: files[path]!.length, pointerSize: 130 },
+    lfs: { oid: await sha256Of(files[path]), size: files[path].length, pointerSize: 130 },
   });
   const listing = await Promise.all(
     Object.entries(files).map(async ([path, { length }]) => ({
@@ -162,14 +162,14 @@ test('openHub() reads a model wherever there is fetch: the bytes that a folder i
     return new Response(bytes.slice(Number(first), Number(last) + 1), { status: 206, headers: range });
   };
   const higgs = await load();
-  const [wanted, found] = [memoryOutput(), memoryOutput()];
+  const [wanted, actual] = [memoryOutput(), memoryOutput()];
   await higgs.quantizeCheckpoint(memoryFolder(files), wanted);
   await higgs.quantizeCheckpoint(
     await openHub('hf:org/model@v1', { endpoint: 'http://hub.test', token: 'secret', fetch }),
-    found,
+    actual,
   );
-  assert.equal([...found.files.keys()].sort(), [...wanted.files.keys()].sort());
-  for (const [name, bytes] of wanted.files) sameBits(found.files.get(name)!, bytes, name);
+  assert.equal([...actual.files.keys()].sort(), [...wanted.files.keys()].sort());
+  for (const [name, bytes] of wanted.files) sameBits(actual.files.get(name)!, bytes, name);
   assert.equal([...new Set(asked)], ['Bearer secret']);
 });
 

@@ -96,17 +96,20 @@ export async function startHub(repos: Record<string, Repo>): Promise<Hub> {
       return;
     }
     const [, name, revision, path] = /^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(url.pathname) ?? [];
-    const found = access(request, response, name ?? '', decodeURIComponent(revision ?? ''));
-    if (!found) return;
-    const file = decodeURIComponent(path!);
-    const content = found.repo.commits[found.commit]![file];
+    const actual = access(request, response, name ?? '', decodeURIComponent(revision ?? ''));
+    if (!actual) return;
+    const file = decodeURIComponent(path);
+    const content = actual.repo.commits[actual.commit][file];
     if (!content) return void end(request, response, 404, { 'x-error-code': 'EntryNotFound' }, 'Entry not found');
-    const headers = { 'x-repo-commit': found.commit, etag: `"${isLarge(file) ? sha256Of(content) : gitOid(content)}"` };
+    const headers = {
+      'x-repo-commit': actual.commit,
+      etag: `"${isLarge(file) ? sha256Of(content) : gitOid(content)}"`,
+    };
     if (!isLarge(file) || fault?.content || fault?.noRanges) return send(request, response, content, headers, fault);
     const linked = {
       'x-linked-etag': headers.etag,
       'x-linked-size': String(content.length),
-      'x-repo-commit': found.commit,
+      'x-repo-commit': actual.commit,
     };
     response.writeHead(302, { ...CORS, ...linked, location: `${filesBase}/${sha256Of(content)}` }).end();
   });
@@ -130,12 +133,12 @@ export async function startHub(repos: Record<string, Repo>): Promise<Hub> {
   function answerApi(request: IncomingMessage, response: ServerResponse, api: string, url: URL, fault?: Fault): void {
     const [, name, verb, rest = ''] = /^([^/]+\/[^/]+)\/(revision|tree)\/(.+)$/.exec(api) ?? [];
     const [revision = '', ...folder] = rest.split('/').map(decodeURIComponent);
-    const found = access(request, response, name ?? '', revision);
-    if (!found) return;
-    const contents = Object.entries(found.repo.commits[found.commit]!);
+    const actual = access(request, response, name ?? '', revision);
+    if (!actual) return;
+    const contents = Object.entries(actual.repo.commits[actual.commit]);
     if (verb === 'revision') {
       const siblings = contents.map(([rfilename]) => ({ rfilename }));
-      json(request, response, { id: name, sha: found.commit, private: false, gated: false, siblings }, {}, fault);
+      json(request, response, { id: name, sha: actual.commit, private: false, gated: false, siblings }, {}, fault);
       return;
     }
     const within = folder.length > 0 ? `${folder.join('/')}/` : '';

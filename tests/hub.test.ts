@@ -129,11 +129,11 @@ test('names of a listing that lead out of the folder are left out', async () => 
 
 test('answers that no hub gives are errors of one line', async () => {
   const answers: [path: string, body: string, name: string, message: RegExp][] = [
-    ['/revision/', '{}', 'FormatError', /hub must tell the commit: got nothing/],
-    ['/revision/', '{"sha": "../../x"}', 'FormatError', /hub must tell the commit/],
-    ['/revision/', 'null', 'FormatError', /hub must answer as hubs do/],
-    ['/revision/', 'no\u001b[2J', 'FormatError', /hub must answer as hubs do/],
-    ['/tree/', '{}', 'FormatError', /hub must answer as hubs do/],
+    ['/revision/', '{}', 'FormatError', /hub must name the commit: got nothing/],
+    ['/revision/', '{"sha": "../../x"}', 'FormatError', /hub must name the commit/],
+    ['/revision/', 'null', 'FormatError', /hub must answer like Hugging Face’s/],
+    ['/revision/', 'no\u001b[2J', 'FormatError', /hub must answer like Hugging Face’s/],
+    ['/tree/', '{}', 'FormatError', /hub must answer like Hugging Face’s/],
     ['/tree/', '[{"type": "file", "path": "\u202ea", "size": -1}]', 'FormatError', /must have the path and size/],
     ['/tree/', '[null, 1, "x"]', 'FormatError', /folder must have files: it is empty/],
   ];
@@ -203,12 +203,12 @@ test('connections that break off twenty times change nothing', async () => {
 
 test('a file that changes is an error: by size, ETag, commit, SHA-256', async () => {
   const other = weights.slice();
-  other[weights.length - 1]! ^= 1;
+  other[weights.length - 1] ^= 1;
   const isFile = (path: string, server: string) => server === 'files' || path.includes('/resolve/');
   const lies: [object, RegExp][] = [
     [{ content: weights.slice(0, -1) }, /must have the \d+ bytes of the listing: the server gives \d+$/],
     [{ content: new TextEncoder().encode(pointerOf(weights)) }, /the server gives a Git LFS pointer/],
-    [{ content: other }, /must have the SHA-256 that the hub tells, [0-9a-f]{64}: it has [0-9a-f]{64}$/],
+    [{ content: other }, /must have the SHA-256 of the hub, [0-9a-f]{64}: it has [0-9a-f]{64}$/],
   ];
   for (const [lie, message] of lies) {
     hub.fault = ({ path, server }) => (isFile(path, server) ? lie : undefined);
@@ -220,7 +220,7 @@ test('a file that changes is an error: by size, ETag, commit, SHA-256', async ()
   await rejects(whole(await open(), 'model.safetensors'), 'FormatError', /file must stay as it is while it is read/);
   hub.fault = ({ path }) =>
     path.includes('/resolve/') ? { status: 200, headers: { 'x-repo-commit': second }, body: config } : undefined;
-  await rejects(whole(await open(), 'config.json'), 'FormatError', /file must be that of commit/);
+  await rejects(whole(await open(), 'config.json'), 'FormatError', /file must be of commit/);
 });
 
 test('where a redirect led may end: the hub is asked again', async () => {
@@ -241,7 +241,7 @@ test('higgs.open() takes a name, and writes the bytes that it writes of a direct
     list: () => remote.list(),
     open: async (name: string) => {
       const files: Record<string, Uint8Array> = { ...small, 'model.safetensors': weights };
-      return files[name]!.slice().buffer as ArrayBuffer;
+      return files[name].slice().buffer as ArrayBuffer;
     },
   };
   const written = async (folder: Folder) => {

@@ -3,7 +3,7 @@
 
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { estimateMemory, type LanguageModel, loadModel } from '../src/model/model.ts';
+import { estimateMemory, type LanguageModel, loadLanguage } from '../src/model/model.ts';
 import { loadAlone } from './alone.ts';
 import { sameBits, uniform } from './bits.ts';
 import { families } from './families/index.ts';
@@ -35,7 +35,7 @@ for (const name of NAMES) {
     const { bytes } = await estimateMemory(folder, options);
     const lone = await loadAlone(folder, { context: CONTEXT });
     for (const more of [{}, { memoryLimit: bytes - 1 }]) {
-      const together = await loadModel(folder, { ...options, ...more });
+      const together = await loadLanguage(folder, { ...options, ...more });
       const random = uniform(7);
       const below = (n: number) => Math.floor(random() * n);
       const run = async (first: number): Promise<void> => {

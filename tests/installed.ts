@@ -25,9 +25,9 @@ const PACKAGES = ['torch', 'transformers', 'tokenizers', 'safetensors'];
 /** Path of a program, or undefined. */
 export function findProgram(program: Program): string | undefined {
   const folders = ['build/python/bin', 'node_modules/.bin', ...(process.env.PATH ?? '').split(delimiter)];
-  const found = folders.flatMap((folder) => programs[program].names.map((name) => resolve(folder, name)));
-  if (program !== 'python') return found.find(existsSync);
-  return (process.env.PYTHON ? [process.env.PYTHON] : found.filter(existsSync)).find(hasPackages);
+  const actual = folders.flatMap((folder) => programs[program].names.map((name) => resolve(folder, name)));
+  if (program !== 'python') return actual.find(existsSync);
+  return (process.env.PYTHON ? [process.env.PYTHON] : actual.filter(existsSync)).find(hasPackages);
 }
 
 function hasPackages(python: string): boolean {

@@ -13,14 +13,14 @@ import {
   uniformAlphas,
   writeAlphas,
 } from '../src/index.ts';
-import { digestOf, sha256 } from '../src/sensitivity/digest.ts';
+import { digestOf, sha256Text } from '../src/sensitivity/digest.ts';
 import { memoryFolder, memoryOutput } from './checkpoints.ts';
 import { type Config, configs, randomFile } from './models.ts';
 
 const higgs = await load();
 const NAME = 'higgs-alphas.json';
 const UNFINISHED = `${NAME}.partial`;
-const config: Config = { ...configs.llama!, num_hidden_layers: 1, vocab_size: 32, max_position_embeddings: 8 };
+const config: Config = { ...configs.llama, num_hidden_layers: 1, vocab_size: 32, max_position_embeddings: 8 };
 const json = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
 const budget = { bpw: 4.5, groupSize: 64 };
 
@@ -47,9 +47,9 @@ function memoryStore(faults: Partial<Store> = {}) {
 
 /** What a call tells of what is kept, a word each. */
 function news() {
-  const told: KeptNews[] = [];
-  const words = () => told.map((each) => (each.kind === 'not used' ? `${each.kind}: ${each.reason}` : each.kind));
-  return { told, words, onKept: (each: KeptNews) => void told.push(each) };
+  const reported: KeptNews[] = [];
+  const words = () => reported.map((each) => (each.kind === 'not used' ? `${each.kind}: ${each.reason}` : each.kind));
+  return { told: reported, words, onKept: (each: KeptNews) => void reported.push(each) };
 }
 
 async function wordsOf(folder: Folder, store: Store, options: SensitivityOptions = {}): Promise<string> {
@@ -79,22 +79,22 @@ const filesOf = async (folder: Folder) => {
 
 test('quantize() for a budget measures sensitivities, or takes them, or what makes them', async () => {
   const checkpoint = await higgs.open(model());
-  const [measured, given, made, planned] = [memoryOutput(), memoryOutput(), memoryOutput(), memoryOutput()];
+  const [measured, given, copied, planned] = [memoryOutput(), memoryOutput(), memoryOutput(), memoryOutput()];
   const report = await checkpoint.quantize(measured, budget);
   const alphas = await checkpoint.sensitivity();
   await checkpoint.quantize(given, { ...budget, alphas });
-  const seen: string[][] = [];
+  const names: string[][] = [];
   const maker = async (tensors: readonly { name: string }[]) => {
-    seen.push(tensors.map(({ name }) => name));
+    names.push(tensors.map(({ name }) => name));
     return alphas;
   };
-  await checkpoint.quantize(made, { ...budget, alphas: maker });
+  await checkpoint.quantize(copied, { ...budget, alphas: maker });
   const bits = await checkpoint.planBits(undefined, budget);
   await checkpoint.quantize(planned, { plan: bits });
-  for (const other of [given, made, planned]) {
+  for (const other of [given, copied, planned]) {
     assert.equal(await filesOf(other.folder()), await filesOf(measured.folder()));
   }
-  assert.equal(seen, [report.tensors.map(({ name }) => name)]);
+  assert.equal(names, [report.tensors.map(({ name }) => name)]);
   assert.is(report.predicted!.loss, 'kl');
   assert.ok(report.bpw <= budget.bpw && report.bpw > 4, String(report.bpw));
   assert.equal(await checkpoint.planBits(alphas, budget), bits);
@@ -138,11 +138,13 @@ test('sensitivities are measured once, then those that are kept are used', async
   await checkpoint.quantize(outputs[2], budget);
   for (const output of outputs) assert.equal(await filesOf(output.folder()), await filesOf(outputs[0].folder()));
 
-  const [told] = first.told;
-  assert.ok(told.kind === 'measured' && told.isKept && told.fault === undefined && told.file === `memory/${NAME}`);
+  const [report] = first.told;
+  assert.ok(
+    report.kind === 'measured' && report.isKept && report.fault === undefined && report.file === `memory/${NAME}`,
+  );
   const kept = (await checkpoint.keptSensitivity({ store }))!;
   assert.is(writeAlphas(kept), files.get(NAME));
-  assert.is(writeAlphas({ ...kept, settings: told.alphas.settings }), writeAlphas(told.alphas));
+  assert.is(writeAlphas({ ...kept, settings: report.alphas.settings }), writeAlphas(report.alphas));
   assert.is(await wordsOf(model(), store, { sequences: 2 }), 'not used: settings,measured');
   assert.is(await wordsOf(model(), store, { sequences: 2 }), 'used');
   assert.is(await checkpoint.keptSensitivity({ store }), undefined);
@@ -176,12 +178,12 @@ test('what is kept of other weights, another configuration or other ends of text
 test("somebody's own file is left as it is, and so is one that cannot be read", async () => {
   const { store, files, writes } = memoryStore();
   const alphas = await (await higgs.open(model())).sensitivity();
-  const own = [
+  const settings = [
     [writeAlphas({ ...alphas, settings: { tokens: 7 } }), 'own'],
     ['{"a": 1}', 'unreadable'],
     ['{"higgs.alphas": 2}', 'unreadable'],
   ];
-  for (const [content, reason] of own) {
+  for (const [content, reason] of settings) {
     files.set(NAME, content);
     const { onKept, told, words } = news();
     await (await higgs.open(model())).sensitivity({ store, onKept });
@@ -310,19 +312,19 @@ test('options that exclude one another are refused by name', async () => {
     await rejects(checkpoint.quantize(memoryOutput(), options), says);
   }
   await rejects(checkpoint.planBits(alphas, { ...budget, sensitivity: {} }), /^sensitivity must be left out/);
-  await rejects(checkpoint.planBits(alphas, {} as { bpw: number }), /must have a budget, bpw or size/, 'TypeError');
+  await rejects(checkpoint.planBits(alphas, {} as { bpw: number }), /must have bpw or size/, 'TypeError');
   const odd = memoryStore({ read: async () => 7 as never });
   await rejects(
     checkpoint.sensitivity({ store: odd.store }),
     /^result of read\(\) of store must be a string/,
     'TypeError',
   );
-  const made = checkpoint.plan({ ...budget, alphas: () => 'none' as never });
-  await rejects(made, /^result of alphas\(\) must be sensitivities/, 'TypeError');
+  const planning = checkpoint.plan({ ...budget, alphas: () => 'none' as never });
+  await rejects(planning, /^result of alphas\(\) must be sensitivities/, 'TypeError');
 });
 
 test('the digest is SHA-256 of names, lengths and digests of pieces; the seal is that of the file', async () => {
-  assert.is(await sha256('abc'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
+  assert.is(await sha256Text('abc'), 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad');
   const big = Uint8Array.from({ length: (2 << 20) + 3 }, (_, i) => i % 251);
   const folder = memoryFolder({
     'tokenizer.json': json('left out'),
@@ -341,9 +343,9 @@ test('the digest is SHA-256 of names, lengths and digests of pieces; the seal is
     await hash(json({})),
   ];
   const done: number[] = [];
-  const found = await digestOf(folder, { onCheck: ({ bytesDone, bytes }) => done.push(bytesDone / bytes) });
+  const actual = await digestOf(folder, { onCheck: ({ bytesDone, bytes }) => done.push(bytesDone / bytes) });
   const all = await hash(Uint8Array.from(parts.flatMap((part) => [...part])));
-  assert.is(found, [...all].map((byte) => byte.toString(16).padStart(2, '0')).join(''));
+  assert.is(actual, [...all].map((byte) => byte.toString(16).padStart(2, '0')).join(''));
   assert.equal([done.length, done.at(-1)], [3, 1]);
 
   const { store, files } = memoryStore();
@@ -352,7 +354,7 @@ test('the digest is SHA-256 of names, lengths and digests of pieces; the seal is
   const { settings } = readAlphas(content, NAME);
   assert.is(settings.files, `sha256 ${await digestOf(model(), {})}`);
   const blank = content.replace(String(settings.content), `sha256 ${'0'.repeat(64)}`);
-  assert.is(settings.content, `sha256 ${await sha256(blank)}`);
+  assert.is(settings.content, `sha256 ${await sha256Text(blank)}`);
 });
 
 test.run();

@@ -21,9 +21,9 @@ const trellises = [3, 4, 5, 6].flatMap((bits) =>
   ].map((kept, i): Trellis & LabelTrellis => {
     const next = uniform(10 * bits + i);
     const most = bits === 6 ? 150 : 60;
-    const own = Array.from({ length: 2 ** Math.min(bits, 4) }, (_, i) => (i === 0 ? 0 : Math.floor(next() * most)));
+    const table = Array.from({ length: 2 ** Math.min(bits, 4) }, (_, i) => (i === 0 ? 0 : Math.floor(next() * most)));
     const labels = Array.from({ length: 8 }, (_, i) => (i === 3 ? 0 : Math.floor(next() * 50)));
-    const entries = Array.from({ length: 32 }, (_, i) => (i < 16 ? own[i % own.length] : labels[i % 8]));
+    const entries = Array.from({ length: 32 }, (_, i) => (i < 16 ? table[i % table.length] : labels[i % 8]));
     const tables = Uint8Array.from(entries);
     return { name: `t${bits}`, p: 1, bits, mse: 1, step: Math.fround(0.03 + i / 100), zero: 50 + bits, kept, tables };
   }),
@@ -50,7 +50,7 @@ for (const [build, bytes, form] of builds) {
     count: number,
   ): void {
     memory.reset();
-    const what = `${nameOf(trellis)}: ${count} times ${rows} × ${cols}, groups of ${groupSize}`;
+    const label = `${nameOf(trellis)}: ${count} times ${rows} × ${cols}, groups of ${groupSize}`;
     const next = uniform(rows * 31 + cols);
     const codes = Array.from({ length: rows }, () =>
       Uint16Array.from({ length: Math.ceil(cols / 4) * 4 }, () => next() * 2 ** trellis.bits),
@@ -77,7 +77,7 @@ for (const [build, bytes, form] of builds) {
     storeBanded(kernels, plan, address, codes[0].length, trellis.bits, packedAt, place(scales), banding);
     const [row, unbanding] = [alloc(packed.length / rows), alloc(unbandScratchBytes(cols))];
     kernels.unbandRow(address, rows - 1, codes[0].length, trellis.bits, row, unbanding);
-    sameBits(copy(Uint8Array, row, packed.length / rows), packed.slice(-packed.length / rows), `last row, ${what}`);
+    sameBits(copy(Uint8Array, row, packed.length / rows), packed.slice(-packed.length / rows), `last row, ${label}`);
     const from = place(Float32Array.from([...x.flatMap((part) => [...part]), ...new Float32Array(32)]));
     const quantized = alloc(count * activationBytes(cols, groupSize));
     kernels.quantizeActivation(from, count, cols, groupSize, quantized);
@@ -87,7 +87,7 @@ for (const [build, bytes, form] of builds) {
     const table = place(integerTable(trellis));
     memory.bytes(table + FORM, 1)[0] = form;
     multiply(kernels, plan, address, table, { x: quantized, count, y, fromRow: 0, toRow: rows, scratch });
-    sameBits(copy(Float32Array, y, count * rows), Float32Array.from(wanted), what);
+    sameBits(copy(Float32Array, y, count * rows), Float32Array.from(wanted), label);
     assert.ok(memory.bytes(scratch + scratchBytes(plan, count), 16).every((byte) => byte === 0xa5));
   }
 

@@ -10,7 +10,7 @@ import type { KernelExports } from '../src/kernels/exports.ts';
 import { wrapKernels } from '../src/kernels/kernels.ts';
 import { loadKernels } from '../src/kernels/load.ts';
 import { encodeScratchBytes } from '../src/kernels/sizes.ts';
-import { dequantize, type Encoded, encode, type Layout, matvec } from '../src/reference/encode.ts';
+import { dequantize, type EncodedMatrix, encode, type MatrixLayout, matvec } from '../src/reference/encode.ts';
 import { rotate, signs } from '../src/reference/hadamard.ts';
 import {
   cheapestLabelCycle,
@@ -118,11 +118,11 @@ twin('stepCosts() are squares of the distance to the nearest code of a label', (
 twin.run();
 
 // What the twin encodes, as it is and with scales searched; both builds are held to it.
-const encodedBefore = new Map<string, Encoded>();
-function twinOf(w: Float32Array, layout: Layout, search: boolean, key: string): Encoded {
-  const known = encodedBefore.get(key) ?? (encode(w, layout, search) as Encoded);
-  encodedBefore.set(key, known);
-  return known;
+const encodedBefore = new Map<string, EncodedMatrix>();
+function twinOf(w: Float32Array, layout: MatrixLayout, search: boolean, key: string): EncodedMatrix {
+  const encoded = encodedBefore.get(key) ?? (encode(w, layout, search) as EncodedMatrix);
+  encodedBefore.set(key, encoded);
+  return encoded;
 }
 
 function testKernels(build: string, kernels: KernelExports): void {
@@ -137,14 +137,14 @@ function testKernels(build: string, kernels: KernelExports): void {
   }
 
   /** Encodes, decodes and multiplies by both, and compares. */
-  function compare(w: Float32Array, rows: number, groupSize: number, trellis: LabelTrellis, what: string): void {
+  function compare(w: Float32Array, rows: number, groupSize: number, trellis: LabelTrellis, label: string): void {
     const cols = w.length / rows;
     const { bits } = trellis;
     const masks = signs(5, cols);
-    const layout: Layout = { rows, cols, groupSize, p: 1, bits, trellis, masks };
+    const layout: MatrixLayout = { rows, cols, groupSize, p: 1, bits, trellis, masks };
     for (const search of cols < 40 ? [false, true] : [false]) {
       memory.reset();
-      const key = `${what}, groups of ${groupSize}, ${trellis.tables}, ${trellis.step}, ${trellis.kept}, ${search}`;
+      const key = `${label}, groups of ${groupSize}, ${trellis.tables}, ${trellis.step}, ${trellis.kept}, ${search}`;
       const expected = twinOf(w, layout, search, key);
       const table = tableOf(trellis);
       const masksAt = place(masks);
@@ -159,19 +159,19 @@ function testKernels(build: string, kernels: KernelExports): void {
         ...([table, 5, bits, search, packed, scales, sums, scratch] as const),
       );
       assert.is(done, rows);
-      sameBits(copy(Uint8Array, packed, length), expected.packed, `packed, ${what}, ${search}`);
+      sameBits(copy(Uint8Array, packed, length), expected.packed, `packed, ${label}, ${search}`);
       assert.ok(copy(Uint8Array, packed + length, 16).every((byte) => byte === 0xa5));
       assert.ok(copy(Uint8Array, scratch + scratchBytes, 16).every((byte) => byte === 0xa5));
-      sameBits(copy(Uint16Array, scales, expected.scales.length), expected.scales, `scales, ${what}, ${search}`);
-      sameBits(copy(Float64Array, sums, rows * 2), expected.sums, `sums, ${what}, ${search}`);
+      sameBits(copy(Uint16Array, scales, expected.scales.length), expected.scales, `scales, ${label}, ${search}`);
+      sameBits(copy(Float64Array, sums, rows * 2), expected.sums, `sums, ${label}, ${search}`);
       if (search) continue;
       const y = alloc(rows * cols * 4 + 64);
       kernels.dequantize(packed, scales, rows, cols, masksAt, groupSize, table, 5, bits, y, scratch);
       const weights = dequantize(expected.packed, expected.scales, layout);
-      sameBits(copy(Float32Array, y, rows * cols), weights, `weights, ${what}`);
+      sameBits(copy(Float32Array, y, rows * cols), weights, `weights, ${label}`);
       const x = rotate(normals(cols, 77), masks, groupSize);
       kernels.matvec(packed, scales, rows, cols, groupSize, table, 5, bits, place(x), y, scratch);
-      sameBits(copy(Float32Array, y, rows), matvec(expected.packed, expected.scales, x, layout), `y, ${what}`);
+      sameBits(copy(Float32Array, y, rows), matvec(expected.packed, expected.scales, x, layout), `y, ${label}`);
     }
   }
 
@@ -253,7 +253,7 @@ function testKernels(build: string, kernels: KernelExports): void {
           sameBits(typed.packRows(matrix, rounded.codes), encoded.packed, nameOf(shape));
           sameBits(rounded.sums, encoded.sums, nameOf(shape));
           const layout = { ...matrix, p: 1, bits: shape.bits, trellis, masks: signs(5, cols) };
-          sameBits(encoded.packed, (encode(w, layout) as Encoded).packed, nameOf(shape));
+          sameBits(encoded.packed, (encode(w, layout) as EncodedMatrix).packed, nameOf(shape));
           trellis.tables[5] ^= 1;
           if (shape.bits === 3) trellis.tables[13] ^= 1;
         }
@@ -305,7 +305,7 @@ given('checkTrellis() refuses tables that no kernel takes', () => {
     [{ ...sound, zero: 128 }, 'zero of trellis t5 must be an integer from 0 to 127: got 128'],
     [
       { ...sound, kept: undefined, tables: new Uint8Array(48) },
-      'trellis t5 must be by labels above four bits: it has 5 bits and no labels',
+      'trellis t5 must have labels above four bits: it has 5 bits and none',
     ],
   ] as const) {
     let said = 'nothing';

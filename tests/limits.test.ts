@@ -23,9 +23,9 @@ function constantsOf(file: string): Row[] {
   const code = readFileSync(placeOf(file), 'utf8');
   return [...code.matchAll(/^(?:export )?const ([A-Z_]+)(?:: \w+)? = ([\d(.{-][^;]*);/gm)].flatMap(
     ([, name, expression]) => {
-      if (!/^([\d\s_.e<*+\-/(){},]|\w+: )*( as const)?$/.test(expression!)) return [];
-      const value: unknown = new Function(`return (${expression!.replace(/ as const$/, '')})`)();
-      if (typeof value === 'number') return [{ name: name!, value, file }];
+      if (!/^([\d\s_.e<*+\-/(){},]|\w+: )*( as const)?$/.test(expression)) return [];
+      const value: unknown = new Function(`return (${expression.replace(/ as const$/, '')})`)();
+      if (typeof value === 'number') return [{ name: name, value, file }];
       return Object.entries(value as Record<string, number>).map(([key, value]) => ({
         ...{ name: `${name}.${key}`, value, file },
       }));
@@ -33,7 +33,7 @@ function constantsOf(file: string): Row[] {
   );
 }
 
-const isLimit = ({ name }: Row) => /(^|_)LIMITS?$|^LIMITS\.|_CHARACTERS$/.test(name);
+const isLimit = ({ name }: Row) => /(^|_)LIMITS?($|\.)|_CHARACTERS$/.test(name);
 
 const filesOf = (folder: string) =>
   readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => name.replaceAll('\\', '/'));
@@ -43,7 +43,7 @@ const files = [...filesOf('src'), ...filesOf('web').map((name) => `web/${name}`)
 
 const rows = [
   ...readFileSync('docs/limits.md', 'utf8').matchAll(/^\| `([\w.]+)` \| ([\d .]+) \| .+ \| `(.+)` \|$/gm),
-].map(([, name, value, file]): Row => ({ name: name!, value: Number(value!.replaceAll(' ', '')), file: file! }));
+].map(([, name, value, file]): Row => ({ name: name, value: Number(value.replaceAll(' ', '')), file: file }));
 
 test('docs/limits.md has a row for every limit of the sources', () => {
   const limits = files.flatMap((file) =>
@@ -57,9 +57,9 @@ test('docs/limits.md has a row for every limit of the sources', () => {
 test('docs/limits.md has no limit that the sources have not, or have with another value', () => {
   assert.ok(rows.length > 20, 'rows are found');
   for (const row of rows) {
-    const found = constantsOf(row.file).find(({ name }) => name === row.name);
-    assert.ok(found, `no constant ${row.name} in src/${row.file}`);
-    assert.is(found!.value, row.value, `correct docs/limits.md: ${rowOf(found!)}`);
+    const actual = constantsOf(row.file).find(({ name }) => name === row.name);
+    assert.ok(actual, `no constant ${row.name} in src/${row.file}`);
+    assert.is(actual.value, row.value, `correct docs/limits.md: ${rowOf(actual)}`);
   }
 });
 

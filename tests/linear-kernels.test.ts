@@ -203,10 +203,10 @@ for (const [build, bytes, form] of builds) {
         });
       assert.equal([...copy(Int16Array, to, slots)], inSlots(wide));
       const straight = inSlots(narrow);
-      const stored = straight.map((_, at) => {
-        const i = at % 4;
-        if (isRelaxed) return straight[at - i + [0, 2, 1, 3][i]];
-        return straight[at] - (i > 1 ? 256 * straight[at - 2] : 0);
+      const stored = straight.map((_, index) => {
+        const i = index % 4;
+        if (isRelaxed) return straight[index - i + [0, 2, 1, 3][i]];
+        return straight[index] - (i > 1 ? 256 * straight[index - 2] : 0);
       });
       const narrowAt = to + slots * 2;
       assert.equal([...(isRelaxed ? copy(Int8Array, narrowAt, slots) : copy(Int16Array, narrowAt, slots))], stored);
@@ -216,6 +216,10 @@ for (const [build, bytes, form] of builds) {
         const [sum, wideSum] = [narrow, wide].map((form) => form[i].values.reduce((sum, value) => sum + value, 0));
         assert.equal([...copy(Int32Array, entry + 8, 2)], [sum, wideSum]);
       });
+      if (!isRelaxed) continue;
+      const starts = groups.map((_, i) => groups.slice(0, i).reduce((sum, { size }) => sum + Math.max(32, size), 0));
+      const exceeding = starts.map((start, i) => Number(twin.exceedsPairs(straight.slice(start, starts[i + 1]))));
+      assert.equal([...copy(Uint8Array, to + slots * 3, groups.length)], exceeding);
     }
   });
 
@@ -268,11 +272,11 @@ for (const [build, bytes, form] of builds) {
           memory.reset();
           const example = exampleOf(grid, rows, cols, groupSize);
           const x = activations(6, cols);
-          const what = `${rows} × ${cols}, groups of ${groupSize}`;
+          const label = `${rows} × ${cols}, groups of ${groupSize}`;
           for (const count of isBanded(grid) ? [1, 2, 3, 4, 5, 6] : [1, 3]) {
             memory.reset();
             const some = x.slice(0, count);
-            sameBits(quantizedProduct(grid, example, some), expected(grid, example, some), `${count} times ${what}`);
+            sameBits(quantizedProduct(grid, example, some), expected(grid, example, some), `${count} times ${label}`);
           }
         }
       }
@@ -292,6 +296,22 @@ for (const [build, bytes, form] of builds) {
       }
     });
   }
+
+  test('matmul() of p1n16 equals its twin when rows go by 32 and some are left', () => {
+    const grid = gridOf('p1n16');
+    for (const rows of [31, 32, 67]) {
+      for (const [cols, groupSize] of [
+        [20, 1024],
+        [172, 32],
+        [1056, 1024],
+      ] as const) {
+        memory.reset();
+        const example = exampleOf(grid, rows, cols, groupSize);
+        const x = activations(1, cols);
+        sameBits(quantizedProduct(grid, example, x), expected(grid, example, x), `${rows} × ${cols}`);
+      }
+    }
+  });
 
   for (const name of ['p1n16', 'p2n256', 'p3n512']) {
     test(`matmul() of ${name} computes the rows asked for and no others`, () => {
@@ -350,14 +370,48 @@ for (const [build, bytes, form] of builds) {
     });
   }
 
+  test('matmul() of p1n16 is exact where sums of two steps come to what i16 holds, and beyond', () => {
+    const grid = gridOf('p1n16');
+    const { integers } = integerGrid(grid);
+    const [cols, groupSize] = [128, 64];
+    for (const code of [integers.indexOf(Math.max(...integers)), integers.indexOf(Math.min(...integers))]) {
+      const example = exampleOf(grid, 9, cols, groupSize);
+      for (const row of example.codes) row.fill(code);
+      example.packed = Uint8Array.from(example.codes.flatMap((row) => [...pack(row, grid.bits)]));
+      // Integers as they are: each group has one of 127. Four columns of the first group come to `total`, of the second to its negative.
+      const activation = (total: number): Float32Array => {
+        const x = new Float32Array(cols);
+        for (const [start, sign] of [
+          [0, 1],
+          [64, -1],
+        ]) {
+          x.set(
+            [127, 0, 127].map((value) => value * sign),
+            start,
+          );
+          x.set([sign * Math.min(127, total - 254), 0, sign * Math.max(0, total - 381)], start + 4);
+        }
+        return x;
+      };
+      const totals = [258, 259, 255, 262, 300, 381, 258, 508, 256];
+      for (let count = 1; count <= totals.length; count++) {
+        memory.reset();
+        for (const some of [totals.slice(0, count), totals.slice(-count)]) {
+          const x = some.map(activation);
+          sameBits(quantizedProduct(grid, example, x), expected(grid, example, x));
+        }
+      }
+    }
+  });
+
   test('matmul() passes NaN and infinity of an activation on as NaN', () => {
     for (const name of ['p1n16', 'p2n256']) {
       for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
         memory.reset();
         const grid = gridOf(name);
         const [x] = activations(1, 96);
-        x![70] = value;
-        const y = quantizedProduct(grid, exampleOf(grid, 4, 96, 32), [x!]);
+        x[70] = value;
+        const y = quantizedProduct(grid, exampleOf(grid, 4, 96, 32), [x]);
         assert.ok(
           y.every((value) => !Number.isFinite(value)),
           `${name}: ${y}`,
@@ -466,7 +520,7 @@ numbers('a product differs from that in f64 by no more than the integers do', ()
   for (const grid of grids) {
     const example = exampleOf(grid, 64, 1000, 512);
     const [x] = activations(1, 1000);
-    const y = expected(grid, example, [x!]);
+    const y = expected(grid, example, [x]);
     const groups = groupsOf(1000, 512);
     let error = 0;
     let norm = 0;
@@ -475,7 +529,7 @@ numbers('a product differs from that in f64 by no more than the integers do', ()
       groups.forEach(({ start, size }, g) => {
         const sigma = f16ToF32(example.scales[row * groups.length + g]);
         for (let i = start; i < start + size; i++) {
-          exact += sigma * x![i] * grid.points[codes[Math.floor(i / grid.p)] * grid.p + (i % grid.p)];
+          exact += sigma * x[i] * grid.points[codes[Math.floor(i / grid.p)] * grid.p + (i % grid.p)];
         }
       });
       error += (y[row] - exact) ** 2;

@@ -46,8 +46,8 @@ async function exported(dtype?: WrittenDtype): Promise<Uint8Array<ArrayBuffer>> 
   return output.files.get('m.gguf')!;
 }
 
-for (const [what, make] of Object.entries(FILES)) {
-  const name = `${what} has the tokens and the perplexity that llama.cpp finds`;
+for (const [label, make] of Object.entries(FILES)) {
+  const name = `${label} has the tokens and the perplexity that llama.cpp finds`;
   if (!existsSync(BINDING)) {
     console.log(`skipped, as node-llama-cpp is not installed (tests/gguf/install.sh): ${name}`);
     test.skip(name);
@@ -106,8 +106,8 @@ async function llamaCpp(modelPath: string) {
     async lossOf(ids: readonly number[]): Promise<number> {
       await sequence.clearHistory();
       const asked = ids.map((id, i) => (i < ids.length - 1 ? [id, { generateNext: { probabilities: true } }] : id));
-      const found = await sequence.controlledEvaluate(asked);
-      return ids.slice(1).reduce((loss, id, i) => loss - Math.log(found[i].next.probabilities.get(id)), 0);
+      const actual = await sequence.controlledEvaluate(asked);
+      return ids.slice(1).reduce((loss, id, i) => loss - Math.log(actual[i].next.probabilities.get(id)), 0);
     },
     close: () => llama.dispose(),
   };

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import bytes from '../build/higgs.wasm';
 import { type Grid, load, type PointGrid, type Trellis, UnsupportedError } from '../src/index.ts';
-import { type Encoded, encode } from '../src/reference/encode.ts';
+import { type EncodedMatrix, encode } from '../src/reference/encode.ts';
 import { signs } from '../src/reference/hadamard.ts';
 import { normals, sameBits } from './bits.ts';
 
@@ -12,18 +12,18 @@ test('load() of a compiled module gives the codes that load() gives', async () =
   const module = await WebAssembly.compile(bytes);
   assert.instance(module, WebAssembly.Module);
   const weights = normals(3 * 100);
-  const [own, given] = [await load(), await load(module)].map((higgs) =>
+  const [loaded, given] = [await load(), await load(module)].map((higgs) =>
     higgs.quantize(weights, { rows: 3, cols: 100 }),
   );
-  sameBits(given.packed, own.packed);
-  sameBits(given.scales, own.scales);
+  sameBits(given.packed, loaded.packed);
+  sameBits(given.scales, loaded.scales);
 });
 
 test('load() rejects with UnsupportedError "simd" when WebAssembly has no SIMD', async () => {
   const { validate } = WebAssembly;
-  const seen: BufferSource[] = [];
+  const compiled: BufferSource[] = [];
   WebAssembly.validate = (module) => {
-    seen.push(module);
+    compiled.push(module);
     return false;
   };
   try {
@@ -38,8 +38,8 @@ test('load() rejects with UnsupportedError "simd" when WebAssembly has no SIMD',
   } finally {
     WebAssembly.validate = validate;
   }
-  assert.is(seen.length, 1);
-  assert.ok(validate(seen[0]), 'what it asks is valid where SIMD is');
+  assert.is(compiled.length, 1);
+  assert.ok(validate(compiled[0]), 'what it asks is valid where SIMD is');
 });
 
 test('load() and quantize() take grids of the caller, whatever their points', async () => {
@@ -64,13 +64,13 @@ test('load() and quantize() take grids of the caller, whatever their points', as
     ),
     grid('p4n4096', new Float32Array(16384)),
   ];
-  for (const own of cases) {
-    const { packed, scales } = higgs.quantize(weights, { rows: 2, cols: 64, grid: own, groupSize: 64 });
-    const { p, bits, points } = own;
+  for (const options of cases) {
+    const { packed, scales } = higgs.quantize(weights, { rows: 2, cols: 64, grid: options, groupSize: 64 });
+    const { p, bits, points } = options;
     const layout = { rows: 2, cols: 64, groupSize: 64, p, bits, points, masks: signs(0, 64) };
-    const expected = encode(weights, layout) as Encoded;
-    sameBits(packed, expected.packed, own.name);
-    sameBits(scales, expected.scales, own.name);
+    const expected = encode(weights, layout) as EncodedMatrix;
+    sameBits(packed, expected.packed, options.name);
+    sameBits(scales, expected.scales, options.name);
   }
   const loaded = await load(undefined, { grids: new Set([cases[0]]).values() });
   assert.is(loaded.grids.get('p1n4'), cases[0]);

@@ -34,7 +34,7 @@ async function waiting<T>(happens: (ms: number) => void, run: () => Promise<T>):
   }
 }
 
-const held = (error: Error) => / works on it; if that is no process of higgs, remove the file/.test(error.message);
+const held = (error: Error) => / works on it; if that process is not higgs, remove the file/.test(error.message);
 
 async function refuses(run: () => Promise<unknown>, message: RegExp): Promise<void> {
   const error = await run().then(
@@ -86,7 +86,7 @@ test('a process of the same number and machine name in another container keeps i
     (ms) => waits.push(ms),
     () => takeLock(path, 'works on'),
   );
-  assert.ok(waits[0]! >= 45_000, `${waits}`);
+  assert.ok(waits[0] >= 45_000, `${waits}`);
   assert.ok(await taken.isHeld());
   await taken.release();
 });

@@ -81,13 +81,13 @@ test('sensitivities of books-llama in pieces, on 1 and 2 threads, are those of t
   const wanted = await measureSensitivity(books, settings);
   for (const count of [1, 2]) {
     const loaded: number[] = [];
-    const found = await measureSensitivity(books, {
+    const actual = await measureSensitivity(books, {
       ...settings,
       memoryLimit: 14 << 20,
       threads: await startThreads(count),
       onLoad: ({ bytesDone }) => loaded.push(bytesDone),
     });
-    assert.equal(found, wanted);
+    assert.equal(actual, wanted);
     assert.ok(loaded.every((bytes, i) => i === 0 || bytes > loaded[i - 1]));
   }
 });

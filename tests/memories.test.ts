@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { openCheckpoint } from '../src/checkpoint/checkpoint.ts';
 import { readArchitecture } from '../src/families/family.ts';
 import { load } from '../src/index.ts';
-import { deviceBytes, tooLarge, whatFits } from '../src/model/fits.ts';
+import { deviceBytes, doesNotFit, whatFits } from '../src/model/fits.ts';
 import { planModel } from '../src/model/memories.ts';
 import { estimateMemory } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
@@ -105,8 +105,8 @@ for (const { name, folder } of subjects) {
       const turns = plan(bytes - 1);
       assert.ok(turns.takesTurns && turns.bytes < bytes);
       const wanted = await measureSensitivity(folder, { ...settings, source, sequences: 3 });
-      const found = await measureSensitivity(folder, { ...settings, source, sequences: 3, memoryLimit: turns.bytes });
-      assert.equal(found, wanted);
+      const actual = await measureSensitivity(folder, { ...settings, source, sequences: 3, memoryLimit: turns.bytes });
+      assert.equal(actual, wanted);
     }
   });
 }
@@ -122,15 +122,15 @@ test('a copy is what quantizing writes, made as it is read', async () => {
   const { tensors } = await openCheckpoint(copy);
   for (const written of (await openCheckpoint(output.folder())).tensors) {
     if (written.name.startsWith('higgs.') && !written.name.startsWith('higgs.grid.')) continue; // errors and checksums
-    const made = tensors.find(({ name }) => name === written.name)!;
-    assert.equal([made.dtype, made.shape], [written.dtype, written.shape]);
-    assert.equal(new Uint8Array(await made.read()), new Uint8Array(await written.read()));
-    assert.match(await messageOf(made.read(0, made.byteLength + 1)), /^RangeError: /);
+    const actual = tensors.find(({ name }) => name === written.name)!;
+    assert.equal([actual.dtype, actual.shape], [written.dtype, written.shape]);
+    assert.equal(new Uint8Array(await actual.read()), new Uint8Array(await written.read()));
+    assert.match(await messageOf(actual.read(0, actual.byteLength + 1)), /^RangeError: /);
   }
   for (let time = 0; time < 2; time++) {
-    const found = await loadAlone(copy);
-    sameBits(await found.forward(ids), await wanted.forward(ids));
-    await found.close();
+    const actual = await loadAlone(copy);
+    sameBits(await actual.forward(ids), await wanted.forward(ids));
+    await actual.close();
   }
   await wanted.close();
   const abort = new AbortController();
@@ -175,9 +175,11 @@ test('a copy samples the sequences that are missing, some together, the same in 
     [0, 8],
     [8, 3],
   ]);
-  assert.ok(all.ids.every((own) => own.length === 12 && own[0] === 1));
+  assert.ok(all.ids.every((sequence) => sequence.length === 12 && sequence[0] === 1));
   assert.is(new Set(all.ids.map(String)).size, 11);
-  const rest = await sampled(all.ids.map((own, i) => (i % 3 === 0 ? { ids: own, targets: undefined } : undefined)));
+  const rest = await sampled(
+    all.ids.map((sequence, i) => (i % 3 === 0 ? { ids: sequence, targets: undefined } : undefined)),
+  );
   assert.equal(rest.recorded, [
     [1, 2],
     [4, 2],
@@ -185,9 +187,9 @@ test('a copy samples the sequences that are missing, some together, the same in 
     [10, 1],
   ]);
   assert.equal(rest.ids, all.ids);
-  for (const known of [1, 5, 11]) {
-    const begun = new Map(all.ids.map((own, i) => [i, own.slice(0, known)]));
-    assert.equal((await sampled(new Array(11).fill(undefined), begun)).ids, all.ids, `${known} ids are known`);
+  for (const begunTokens of [1, 5, 11]) {
+    const begun = new Map(all.ids.map((sequence, i) => [i, sequence.slice(0, begunTokens)]));
+    assert.equal((await sampled(new Array(11).fill(undefined), begun)).ids, all.ids, `${begunTokens} ids are known`);
   }
 });
 
@@ -247,7 +249,7 @@ const ofFloats = { f32: 600 * MB, f16: 300 * MB, q8: 155 * MB, q4: 80 * MB };
 
 test('what does not fit is refused with its sizes, what there is, and what would fit', () => {
   const message = (free: number, dtype: 'f16' | 'f32' = 'f16') =>
-    tooLarge({ ...need, ...(dtype === 'f32' && { caches: ofFloats }) }, dtype, free * MB, 'there is less').message;
+    doesNotFit({ ...need, ...(dtype === 'f32' && { caches: ofFloats }) }, dtype, free * MB, 'there is less').message;
   const sizes =
     'model must fit memory: at a context of 32768 it needs 2600 MB, weights 1800 MB, cache 600 MB, activations 200 MB; there is less';
   assert.is(message(2400), `${sizes}; what fits: cache q8 or context 16384`);
@@ -332,7 +334,7 @@ test('a measurement in turns holds what it said, which grows by the residual str
     } finally {
       counted.stop();
     }
-    const [session, ...others] = counted.memories.filter((own) => own > 0).sort((a, b) => b - a);
+    const [session, ...others] = counted.memories.filter((size) => size > 0).sort((a, b) => b - a);
     assert.is(session, Math.ceil(cost.bytes / 65536) * 65536);
     assert.equal(others, [], 'there is one memory');
     assert.is(bytesRead - header, cost.bytesRead);
@@ -363,7 +365,7 @@ test('a model takes of memories what estimateMemory() says', async () => {
     } finally {
       counted.stop();
     }
-    const taken = counted.memories.reduce((sum, own) => sum + own, 0);
+    const taken = counted.memories.reduce((sum, size) => sum + size, 0);
     assert.is(counted.memories.length, memories);
     assert.ok(taken >= bytes && taken < bytes + memories * 65536, `${taken} bytes of memories, not ${bytes}`);
   }
@@ -383,7 +385,7 @@ test('a limit that nothing fits is refused, by the piece that exceeds it', async
   assert.match(await messageOf(measureSensitivity(folder, settings)), /largest matrix and workspace must fit 1 MB/);
   assert.match(
     await messageOf(measureSensitivity(folder, { ...settings, estimator: 'noise' })),
-    /the noise estimator runs the whole model/,
+    /whole model, which the noise estimator runs, must fit/,
   );
 });
 

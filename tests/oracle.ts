@@ -25,9 +25,9 @@ export function oracleOf(config: Content, weights: ReadonlyMap<string, ArrayLike
   const kvHeads = config.num_key_value_heads ?? heads;
   const size = config.head_dim ?? dim / heads;
   const get = (name: string) => {
-    const found = weights.get(name);
-    if (!found) throw new Error(`the oracle misses ${name}`);
-    return found;
+    const actual = weights.get(name);
+    if (!actual) throw new Error(`the oracle misses ${name}`);
+    return actual;
   };
   const matrix = (name: string, rows: number, cols: number): Matrix => ({ rows, cols, w: get(`${name}.weight`) });
 
@@ -77,30 +77,30 @@ export function oracleOf(config: Content, weights: ReadonlyMap<string, ArrayLike
     let states: Float64Array[] = ids.map((id) => Float64Array.from({ length: dim }, (_, i) => embedding[id * dim + i]));
     for (let layer = 0; layer < config.num_hidden_layers; layer++) {
       const name = `model.layers.${layer}`;
-      const at = `${name}.self_attn`;
+      const path = `${name}.self_attn`;
       const normed = states.map((x) => norm(x, `${name}.input_layernorm.weight`));
       const q = normed.map((x, t) =>
-        headsOf(linear(`${at}.q_proj`, heads * size, dim, x), heads, t, `${at}.q_norm.weight`),
+        headsOf(linear(`${path}.q_proj`, heads * size, dim, x), heads, t, `${path}.q_norm.weight`),
       );
       const k = normed.map((x, t) =>
-        headsOf(linear(`${at}.k_proj`, kvHeads * size, dim, x), kvHeads, t, `${at}.k_norm.weight`),
+        headsOf(linear(`${path}.k_proj`, kvHeads * size, dim, x), kvHeads, t, `${path}.k_norm.weight`),
       );
-      const v = normed.map((x, t) => headsOf(linear(`${at}.v_proj`, kvHeads * size, dim, x), kvHeads, t));
+      const v = normed.map((x, t) => headsOf(linear(`${path}.v_proj`, kvHeads * size, dim, x), kvHeads, t));
       const window = windowOf(config, layer);
       states = states.map((x, t) => {
         const mixed = new Float64Array(heads * size);
         for (let h = 0; h < heads; h++) {
           const kv = Math.floor((h * kvHeads) / heads);
-          const seen = ids.map((_, s) => s).filter((s) => s <= t && s > t - window);
-          const scores = seen.map((s) => inner(q[t][h], k[s][kv]) / Math.sqrt(size));
+          const attended = ids.map((_, s) => s).filter((s) => s <= t && s > t - window);
+          const scores = attended.map((s) => inner(q[t][h], k[s][kv]) / Math.sqrt(size));
           const most = Math.max(...scores);
           const powers = scores.map((score) => Math.exp(score - most));
           const sum = powers.reduce((a, b) => a + b, 0);
-          for (const [i, s] of seen.entries()) {
+          for (const [i, s] of attended.entries()) {
             for (let d = 0; d < size; d++) mixed[h * size + d] += (powers[i] / sum) * v[s][kv][d];
           }
         }
-        const after = linear(`${at}.o_proj`, dim, heads * size, mixed).map((value, i) => value + x[i]);
+        const after = linear(`${path}.o_proj`, dim, heads * size, mixed).map((value, i) => value + x[i]);
         const inside = norm(after, `${name}.post_attention_layernorm.weight`);
         const up = linear(`${name}.mlp.up_proj`, wide, dim, inside);
         const gate = linear(`${name}.mlp.gate_proj`, wide, dim, inside);

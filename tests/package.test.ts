@@ -85,12 +85,13 @@ test('npm pack holds what users need and nothing else', () => {
   // Parts of several machines and their merging take 0.1 MB, unpacked.
   // 0.4 MB of it, 1.2 MB unpacked, are the page, which `higgs serve` serves: the library once more, as its worker has it. 2.7 MB of it,
   // packed and unpacked, are the demo model at 4 bits: a first sentence needs no network. The original, 10 MB, stays out.
-  // 0.05 MB, unpacked, are docstrings of members, in declarations and in maps.
+  // 0.08 MB, unpacked, are docstrings of members, in declarations and in maps; 0.03 MB of that are those of structures that rooms share.
   // 0.02 MB, 0.06 MB unpacked, are products of eight activations and folded checksums, in every bundle.
-  assert.ok(packed.size < 6_525e3, `${packed.size} bytes packed`);
+  // 0.02 MB, 0.12 MB unpacked, are sums of two products in i16, integer products of feedback and importance matrices, in bundles and in maps.
+  assert.ok(packed.size < 6_545e3, `${packed.size} bytes packed`);
   assert.not.ok(packed.files.some(({ path }) => path.startsWith('build/web/demo/')));
   assert.ok(paths.includes('build/web/demo-4bit/model.safetensors'));
-  assert.ok(packed.unpackedSize < 14.5e6, `${packed.unpackedSize} bytes unpacked`);
+  assert.ok(packed.unpackedSize < 14.7e6, `${packed.unpackedSize} bytes unpacked`);
   for (const target of targetsOf(manifest.exports)) assert.ok(paths.includes(target.slice(2)), target);
   assert.not.ok(existsSync(join(installed, 'node_modules')));
 });
@@ -101,9 +102,9 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
-  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 5.4 kB gzipped are
+  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 6.3 kB gzipped are
   // error feedback, of all trellises. 2.1 kB fold what is checked.
-  assert.ok(wasm.length <= 61_500 && gzip(wasm) <= 21_400, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  assert.ok(wasm.length <= 63_250 && gzip(wasm) <= 22_300, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
   // grids together and layers behind the last, 0.9 kB requests that go on where an answer broke off or stalled.
@@ -112,8 +113,9 @@ test('sizes keep to their budgets', async () => {
   // programs, and what config.json says of ours.
   // 4.3 kB of it are parts: shares, merging, notes, of which what another hand sealed is checked. 0.1 kB are messages that show what
   // they found, 0.05 kB tell archives and empty texts, 0.5 kB fold checksums.
-  // 0.1 kB are four rows of U in one pass of the search with feedback.
-  assert.ok(gzip(core) <= 92_100, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  // 0.1 kB are four rows of U in one pass of the search with feedback, 1.3 kB its products of integers, 0.3 kB two rows of a factorisation,
+  // 0.1 kB the checks of what a source puts in place, and of statistics.
+  assert.ok(gzip(core) <= 93_900, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);
@@ -129,8 +131,9 @@ test('sizes keep to their budgets', async () => {
   // and five families more, 20 kB attention in registers and over codes, 7.5 kB products of trellises by labels, in both builds,
   // 1.5 kB what is gathered to refine by, 2.8 kB products of eight activations and folded checksums, in both builds.
   // 2 kB are plain weights times several activations, in both builds, 0.1 kB norms of rows, 0.1 kB activations with
-  // infinity.
-  assert.ok(gzip(decoder) <= 237_700, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // infinity. 2.2 kB are eights by pairs of products, of relaxed SIMD alone.
+  // 1.4 kB are sums of two products in i16, in both builds.
+  assert.ok(gzip(decoder) <= 242_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {
@@ -230,8 +233,8 @@ testWith(test, 'bun', 'import and require() work in Bun', async (bun) => {
 // By the names that the condition `workerd` resolves to, or with the bundles of everyone and a module given to `load`.
 for (const given of [false, true]) {
   const edge = given ? '' : '-edge';
-  const what = given ? 'load(module) works in workerd' : 'load() works in workerd, its kernels compiled by the host';
-  testWith(test, 'workerd', what, async (workerd) => {
+  const label = given ? 'load(module) works in workerd' : 'load() works in workerd, its kernels compiled by the host';
+  testWith(test, 'workerd', label, async (workerd) => {
     const use = given ? USE.replace('load()', 'load(module)').replace('startPool(1)', 'startPool(1, module)') : USE;
     write(
       'worker.js',
@@ -304,8 +307,8 @@ testWith(test, 'chromium', 'a page takes it from a CDN, as docs/runtimes.md has 
   const cdn = await serveFolder(installed, { 'access-control-allow-origin': '*' });
   const [, snippet] = /^```html\n([\s\S]*?)^```$/m.exec(readFileSync('docs/runtimes.md', 'utf8'))!;
   const address = /https:\/\/cdn\.jsdelivr\.net\/npm\/higgs-wasm@0\.1(?=\/build)/;
-  assert.match(snippet!, address);
-  write('cdn.html', `<!doctype html><title>wait</title>${snippet!.replace(address, cdn.base)}`);
+  assert.match(snippet, address);
+  write('cdn.html', `<!doctype html><title>wait</title>${snippet.replace(address, cdn.base)}`);
   const served = await serveFolder(project);
   const { page, close } = await openPage(chromium);
   try {
@@ -375,8 +378,8 @@ test('source maps have the sources, and lead to them', () => {
     const code = readFileSync(join(installed, `build/${name}.js`), 'utf8');
     assert.match(code, new RegExp(`//# sourceMappingURL=${name}\\.js\\.map\n$`));
     const map = JSON.parse(readFileSync(join(installed, `build/${name}.js.map`), 'utf8'));
-    const own = map.sources.filter((source: string) => source.startsWith('../src/'));
-    assert.ok(own.length > 0 && map.sourcesContent.length === map.sources.length, name);
+    const sources = map.sources.filter((source: string) => source.startsWith('../src/'));
+    assert.ok(sources.length > 0 && map.sourcesContent.length === map.sources.length, name);
   }
 });
 

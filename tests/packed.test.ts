@@ -41,8 +41,8 @@ const MODULE = 'model.layers.0.mlp.up_proj';
 
 // The parts of a golden, as those of a weight.
 function partsOf(name: string): Record<string, Tensor> {
-  const own = [...goldens].filter(([part]) => part.startsWith(`${name}/`) && !part.endsWith('/wanted'));
-  return Object.fromEntries(own.map(([part, tensor]) => [part.replace(`${name}/`, `${MODULE}.`), tensor]));
+  const parts = [...goldens].filter(([part]) => part.startsWith(`${name}/`) && !part.endsWith('/wanted'));
+  return Object.fromEntries(parts.map(([part, tensor]) => [part.replace(`${name}/`, `${MODULE}.`), tensor]));
 }
 
 const wantedOf = (name: string) => Float32Array.from(valuesOf(goldens.get(`${name}/wanted`)!));
@@ -132,14 +132,14 @@ test('packed words of eight bits hold four weights', async () => {
 
 test('groups of any size in any order, of outputs that fill no word of zeros', async () => {
   const [inputs, outputs, groups] = [16, 5, 3]; // of a last group that is shorter
-  const groupOf = Int32Array.from({ length: inputs }, (_, i) => [2, 0, 1][i % 3]!);
+  const groupOf = Int32Array.from({ length: inputs }, (_, i) => [2, 0, 1][i % 3]);
   const q = (input: number, output: number) => (7 * input + 3 * output) & 15;
   const zero = (group: number, output: number) => 1 + ((group + 2 * output) % 15);
   const words = new Uint32Array((inputs / 8) * outputs);
   for (let i = 0; i < inputs; i++)
-    for (let o = 0; o < outputs; o++) words[Math.floor(i / 8) * outputs + o]! |= q(i, o) << (4 * (i % 8));
+    for (let o = 0; o < outputs; o++) words[Math.floor(i / 8) * outputs + o] |= q(i, o) << (4 * (i % 8));
   const zeros = new Uint32Array(groups);
-  for (let g = 0; g < groups; g++) for (let o = 0; o < outputs; o++) zeros[g]! |= (zero(g, o) - 1) << (4 * o);
+  for (let g = 0; g < groups; g++) for (let o = 0; o < outputs; o++) zeros[g] |= (zero(g, o) - 1) << (4 * o);
   const scales = Float32Array.from({ length: groups * outputs }, (_, i) => 1 + i);
   const whole = (shape: number[], { buffer }: { buffer: ArrayBufferLike }): Tensor => {
     return { dtype: 'I32', shape, bytes: new Uint8Array(buffer as ArrayBuffer) };
@@ -153,10 +153,10 @@ test('groups of any size in any order, of outputs that fill no word of zeros', a
   const { tensors } = await openCheckpoint(folderOf(gptq({ desc_act: true, group_size: 6 }), parts));
   const tensor = tensors.find(({ name }) => name === `${MODULE}.weight`)!;
   assert.equal(tensor.shape, [outputs, inputs]);
-  const wanted = Float32Array.from({ length: outputs * inputs }, (_, at) => {
-    const [o, i] = [Math.floor(at / inputs), at % inputs];
-    const g = groupOf[i]!;
-    return (q(i, o) - zero(g, o)) * scales[g * outputs + o]!;
+  const wanted = Float32Array.from({ length: outputs * inputs }, (_, index) => {
+    const [o, i] = [Math.floor(index / inputs), index % inputs];
+    const g = groupOf[i];
+    return (q(i, o) - zero(g, o)) * scales[g * outputs + o];
   });
   sameBits(new Float32Array(await tensor.read()), wanted, 'whole');
   sameBits(new Float32Array(await tensor.read(4 * inputs, 12 * inputs)), wanted.slice(inputs, 3 * inputs), 'two rows');
@@ -165,12 +165,12 @@ test('groups of any size in any order, of outputs that fill no word of zeros', a
 test('what is decoded is quantized as the same weights in F32 would be', async () => {
   const higgs = await load();
   for (const name of ['awq', 'gptq-order', 'nf4-nested', 'int4-zeros', 'nvfp4']) {
-    const [own, other] = [memoryOutput(), memoryOutput()];
+    const [output, other] = [memoryOutput(), memoryOutput()];
     const plain = { [`${MODULE}.weight`]: tensorOf('F32', [16, 64], wantedOf(name)) };
-    await higgs.quantizeCheckpoint(folderOf(CONFIGS[name], partsOf(name)), own, { grid: 't4', groupSize: 64 });
+    await higgs.quantizeCheckpoint(folderOf(CONFIGS[name], partsOf(name)), output, { grid: 't4', groupSize: 64 });
     await higgs.quantizeCheckpoint(folderOf(undefined, plain), other, { grid: 't4', groupSize: 64 });
-    sameBits(own.files.get('model.safetensors')!, other.files.get('model.safetensors')!, name);
-    const { quantization_config } = JSON.parse(new TextDecoder().decode(own.files.get('config.json')));
+    sameBits(output.files.get('model.safetensors')!, other.files.get('model.safetensors')!, name);
+    const { quantization_config } = JSON.parse(new TextDecoder().decode(output.files.get('config.json')));
     assert.is(quantization_config.quant_method, 'higgs-wasm');
   }
 });
@@ -257,7 +257,7 @@ test('faults are told by name', async () => {
       /must have one scale for all weights, for each row or for a block/,
     ],
   ] as const) {
-    assert.match(await refusal(config!, tensors), message);
+    assert.match(await refusal(config, tensors), message);
   }
 });
 

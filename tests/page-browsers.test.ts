@@ -56,13 +56,13 @@ testWith(test, 'firefox', 'Firefox says what Chromium says, and keeps the model'
   const served = await serveFolder(resolve('build/web'));
   const opened = await openFirefox(firefox);
   try {
-    const own = anyOf(opened);
-    const said = await firstWords(own, served.base);
+    const any = anyOf(opened);
+    const said = await firstWords(any, served.base);
     assert.match(said, /^PATIENCE, n\. .*\w{3}/);
     assert.is(said, (await inChromium(served.base)) || said);
-    await own.goTo(`${served.base}/`);
-    await own.until(`document.querySelector('.kept')`);
-    assert.match(String(await own.evaluate(TEXT)), /books-llama-4bit.*Talk.*Delete/);
+    await any.goTo(`${served.base}/`);
+    await any.until(`document.querySelector('.kept')`);
+    assert.match(String(await any.evaluate(TEXT)), /books-llama-4bit.*Talk.*Delete/);
     assert.equal(opened.errors, []);
   } finally {
     await opened.close();

@@ -62,7 +62,7 @@ export async function spoken(page: Page): Promise<void> {
 }
 
 export async function textOf(page: Page, selector: string): Promise<string> {
-  return page.$eval(selector, (element) => element.textContent!.replace(/\s+/g, ' ').trim());
+  return page.$eval(selector, (element) => element.textContent.replace(/\s+/g, ' ').trim());
 }
 
 export async function clickButton(page: Page, name: string, within = 'body'): Promise<void> {
@@ -92,7 +92,7 @@ export async function drop(page: Page, files: Record<string, Uint8Array>): Promi
   await page.evaluate((pairs) => {
     const data = new DataTransfer();
     for (const [name, base64] of pairs)
-      data.items.add(new File([Uint8Array.from(atob(base64!), (char) => char.charCodeAt(0))], name!));
+      data.items.add(new File([Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))], name));
     const event = new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true });
     document.querySelector('.drop')!.dispatchEvent(event);
   }, given);
@@ -101,10 +101,10 @@ export async function drop(page: Page, files: Record<string, Uint8Array>): Promi
 /** A file that was downloaded, whole. */
 export async function downloaded(folder: string, name: RegExp): Promise<Buffer> {
   for (;;) {
-    const found = readdirSync(folder).find((file) => name.test(file));
-    if (found) {
-      const bytes = readFileSync(join(folder, found));
-      rmSync(join(folder, found));
+    const actual = readdirSync(folder).find((file) => name.test(file));
+    if (actual) {
+      const bytes = readFileSync(join(folder, actual));
+      rmSync(join(folder, actual));
       return bytes;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));

@@ -38,20 +38,20 @@ test('the page is small: what paints first, and all of it without the library', 
   const names = readdirSync(BUILT).filter((name) => /\.(js|css|html|svg|webmanifest)$/.test(name));
   const imported = (name: string): string[] =>
     [...readFileSync(join(BUILT, name), 'utf8').matchAll(/(?:from|import)\s*"\.\/([\w-]+\.js)"/g)].map(
-      ([, other]) => other!,
+      ([, other]) => other,
     );
-  const closure = (name: string, seen = new Set<string>()): Set<string> => {
-    if (!seen.has(name)) {
-      seen.add(name);
-      for (const other of imported(name)) closure(other, seen);
+  const closure = (name: string, visited = new Set<string>()): Set<string> => {
+    if (!visited.has(name)) {
+      visited.add(name);
+      for (const other of imported(name)) closure(other, visited);
     }
-    return seen;
+    return visited;
   };
   const page = closure('page.js');
   const actions = names.filter((name) => name.startsWith('actions-')).flatMap((name) => [...closure(name)]);
   // What reads Markdown, 16 kB, comes with the first answer.
   const markdown = names.filter((name) => name.startsWith('markdown-'));
-  const own = [
+  const allowed = [
     ...new Set([...page, ...actions, ...markdown]),
     'page.css',
     'index.html',
@@ -60,11 +60,12 @@ test('the page is small: what paints first, and all of it without the library', 
     'manifest.webmanifest',
   ];
   assert.ok(bytesOf([...page, 'page.css', 'index.html']) <= 46_500, `${bytesOf([...page])} bytes paint first`);
-  assert.ok(bytesOf(own) <= 69_000, `${bytesOf(own)} bytes are the page`);
+  assert.ok(bytesOf(allowed) <= 69_000, `${bytesOf(allowed)} bytes are the page`);
   // The core of the library in its worker, which has the kernels that quantize; what runs models comes when it is needed.
-  // 1.7 kB of it tell which other program has quantized a checkpoint, 4 kB are parts of several machines, 1.3 kB refining by labels.
+  // 1.7 kB of it tell which other program has quantized a checkpoint, 4 kB are parts of several machines, 1.3 kB refining by labels,
+  // 2.2 kB products of integers for error feedback and two rows of a factorisation, as base64, 0.2 kB reading weights to where they stay.
   assert.ok(
-    bytesOf([...closure('engine.js')]) <= 145_000,
+    bytesOf([...closure('engine.js')]) <= 147_600,
     `${bytesOf([...closure('engine.js')])} bytes are the engine`,
   );
   assert.not.match(readFileSync(join(BUILT, 'index.html'), 'utf8'), /<script(?![^>]*src=)|<style|style=/);
@@ -115,7 +116,7 @@ testWith(
       for (const [i, bytes] of wanted.entries()) assert.ok(zip.includes(bytes), FILES[i]);
       await clickButton(page, 'File by file');
       await clickButton(page, 'model.safetensors');
-      assert.is(sha256(await downloaded(downloads, /\.safetensors$/)), sha256(wanted[0]!));
+      assert.is(sha256(await downloaded(downloads, /\.safetensors$/)), sha256(wanted[0]));
 
       await pick(page, '#text', join(MODEL, 'test.txt'));
       await page.waitForSelector('#perplexity', { timeout: 60_000 });
@@ -168,7 +169,7 @@ testWith(test, 'chromium', 'a run that the tab’s end interrupts is resumed, wi
       // What lies behind the first half of the weights does not come.
       hub.fault = ({ range }) => {
         const start = Number(/^bytes=(\d+)-/.exec(range ?? '')?.[1] ?? 0);
-        return isSlow && start > repo['model.safetensors']!.length / 2 ? { wait: 60_000 } : undefined;
+        return isSlow && start > repo['model.safetensors'].length / 2 ? { wait: 60_000 } : undefined;
       };
       await page.type('#name', `${hub.endpoint}/org/books`);
       await clickButton(page, 'Open');
@@ -189,8 +190,8 @@ testWith(test, 'chromium', 'a run that the tab’s end interrupts is resumed, wi
       const bytes = await page.evaluate(async () => {
         const root = await navigator.storage.getDirectory();
         const models = await root.getDirectoryHandle('models');
-        const own = await models.getDirectoryHandle('books-4bit');
-        const file = await (await own.getFileHandle('model.safetensors')).getFile();
+        const directory = await models.getDirectoryHandle('books-4bit');
+        const file = await (await directory.getFileHandle('model.safetensors')).getFile();
         const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', await file.arrayBuffer()));
         return [...hash].map((byte) => byte.toString(16).padStart(2, '0')).join('');
       });
@@ -264,9 +265,9 @@ async function look(page: Page, width: number, name: string): Promise<void> {
   await page.screenshot({ path: `build/screenshots/${width}-${name}.png`, fullPage: true });
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   assert.is(wide, 0, `${name} is ${wide} pixels too wide`);
-  const found = (await page.evaluate(
+  const actual = (await page.evaluate(
     `axe.run(document, { rules: { 'color-contrast': { enabled: true } } }).then(({ violations }) =>
       violations.map(({ id, nodes }) => id + ': ' + nodes.map(({ html }) => html).join(' ')))`,
   )) as string[];
-  assert.equal(found, [], name);
+  assert.equal(actual, [], name);
 }

@@ -3,6 +3,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { baselines } from '../bench/baselines.ts';
+import { gptq } from '../bench/gptq.ts';
 import { af4Levels, nf4Levels } from '../bench/levels.ts';
 import { loadPeers } from '../bench/peers.ts';
 import { f16ToF32Bits } from '../src/reference/float.ts';
@@ -100,6 +101,32 @@ test('a baseline counts every scale of rows that end in a shorter group', () => 
   const w = normals(2 * 100, 4);
   assert.is(baselines['NF4 g64'](w, 2, 100).bitsPerWeight, 4 + (2 * 16) / 100);
   assert.is(baselines['int3 asymmetric g32'](w, 2, 100).bitsPerWeight, 3 + (4 * 19) / 100);
+});
+
+test('gptq() rounds to nearest where inputs are independent, and loses less where they are not', () => {
+  const [bits, groupSize] = [4, 128];
+  const one = normals(COUNT, 5);
+  const alike = Float32Array.from({ length: COLS * COLS }, (_, i) => (i % (COLS + 1) === 0 ? 1 : 0));
+  const nearest = baselines['int4 asymmetric g128'](one, ROWS, COLS);
+  const same = gptq(one, ROWS, COLS, { inputs: alike, bits, groupSize });
+  sameBits(same.dequantized.map(positiveZero), nearest.dequantized.map(positiveZero), 'inputs alike');
+  assert.is(same.bitsPerWeight, nearest.bitsPerWeight);
+
+  // Neighbours have much in common, and later columns are larger.
+  const inputs = Float32Array.from({ length: COLS * COLS }, (_, i) => {
+    const [a, b] = [Math.floor(i / COLS), i % COLS];
+    return 0.95 ** Math.abs(a - b) * (1 + a / COLS) * (1 + b / COLS);
+  });
+  const lossOf = (restored: Float32Array) => {
+    let loss = 0;
+    for (let row = 0; row < ROWS; row++) {
+      const error = one.subarray(row * COLS, (row + 1) * COLS).map((w, i) => w - restored[row * COLS + i]);
+      for (let a = 0; a < COLS; a++) for (let b = 0; b < COLS; b++) loss += error[a] * error[b] * inputs[a * COLS + b];
+    }
+    return loss;
+  };
+  const { dequantized } = gptq(one, ROWS, COLS, { inputs, bits, groupSize });
+  assert.ok(lossOf(dequantized) < 0.3 * lossOf(nearest.dequantized), `${lossOf(dequantized)}`);
 });
 
 test.run();

@@ -5,7 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openFolder } from '../src/source/file.ts';
 import { type PerplexityOptions, perplexity } from '../src/text/perplexity.ts';
-import { textModel } from '../src/text/textmodel.ts';
+import { assembleModel } from '../src/text/textmodel.ts';
 import { uniform } from './bits.ts';
 import { fakeLanguage, hashed } from './fake-language.ts';
 
@@ -28,23 +28,23 @@ function scores(
   bos: number[],
   seed = 1,
 ): { nll: number; before: number[] }[] {
-  const found: { nll: number; before: number[] }[] = [];
+  const actual: { nll: number; before: number[] }[] = [];
   let scored = 0;
   for (let start = 0; scored < ids.length; start += stride) {
     const end = Math.min(start + room, ids.length);
     for (let i = Math.max(scored, bos.length ? start : start + 1); i < end; i++) {
       const before = [...bos, ...ids.slice(start, i)];
-      found.push({ nll: -logProbabilities(before, seed)[ids[i]], before });
+      actual.push({ nll: -logProbabilities(before, seed)[ids[i]], before });
     }
     scored = end;
   }
-  return found;
+  return actual;
 }
 
-const close = (actual: number, expected: number, what: string) =>
+const close = (actual: number, expected: number, label: string) =>
   assert.ok(
     Math.abs(actual - expected) <= 1e-12 * Math.max(1, Math.abs(expected)),
-    `${what}: ${actual}, not ${expected}`,
+    `${label}: ${actual}, not ${expected}`,
   );
 
 const cases: [PerplexityOptions, windows: number][] = [
@@ -65,29 +65,29 @@ for (const [options, windows] of cases) {
     const mean = nll.reduce((a, b) => a + b) / nll.length;
     const variance = nll.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (nll.length - 1);
     const error = Math.sqrt(variance / nll.length);
-    const found = await perplexity(fakeLanguage(), IDS, { ...options, bytes: 123 });
-    close(found.meanNll, mean, 'meanNll');
-    close(found.standardError, error, 'standardError');
-    close(found.perplexity, Math.exp(mean), 'perplexity');
-    close(found.perplexityError, Math.exp(mean) * error, 'perplexityError');
-    close(found.bitsPerByte!, (mean * nll.length) / Math.LN2 / 123, 'bitsPerByte');
-    assert.is(found.tokensScored, nll.length);
-    assert.is(found.tokens, IDS.length);
-    assert.is(found.windows, windows);
-    assert.equal([found.context, found.stride, found.bos], [options.context, options.stride ?? room, options.bos]);
-    assert.is(found.against, undefined);
+    const actual = await perplexity(fakeLanguage(), IDS, { ...options, bytes: 123 });
+    close(actual.meanNll, mean, 'meanNll');
+    close(actual.standardError, error, 'standardError');
+    close(actual.perplexity, Math.exp(mean), 'perplexity');
+    close(actual.perplexityError, Math.exp(mean) * error, 'perplexityError');
+    close(actual.bitsPerByte!, (mean * nll.length) / Math.LN2 / 123, 'bitsPerByte');
+    assert.is(actual.tokensScored, nll.length);
+    assert.is(actual.tokens, IDS.length);
+    assert.is(actual.windows, windows);
+    assert.equal([actual.context, actual.stride, actual.bos], [options.context, options.stride ?? room, options.bos]);
+    assert.is(actual.against, undefined);
   });
 }
 
 test('perplexity() takes the bos of the model and a context of 256 by default', async () => {
-  const found = await perplexity(fakeLanguage({ bos: 1, contextLength: 512 }), IDS);
-  assert.equal([found.context, found.stride, found.bos, found.windows], [256, 255, 1, 1]);
+  const actual = await perplexity(fakeLanguage({ bos: 1, contextLength: 512 }), IDS);
+  assert.equal([actual.context, actual.stride, actual.bos, actual.windows], [256, 255, 1, 1]);
   assert.is((await perplexity(fakeLanguage({ contextLength: 32 }), IDS)).context, 32);
 });
 
 test('perplexity() of a last window of one token, and of one token in all', async () => {
-  const found = await perplexity(fakeLanguage(), IDS.slice(0, 11), { context: 10, bos: null });
-  assert.equal([found.tokensScored, found.windows], [9, 2]);
+  const actual = await perplexity(fakeLanguage(), IDS.slice(0, 11), { context: 10, bos: null });
+  assert.equal([actual.tokensScored, actual.windows], [9, 2]);
   const one = await perplexity(fakeLanguage({ bos: 1 }), [5]);
   close(one.meanNll, -logProbabilities([1])[5], 'meanNll');
   assert.is(one.standardError, 0);
@@ -103,20 +103,20 @@ test('perplexity() is the same whatever runs beside it and whatever the size of 
   const vocabSize = 1 << 20;
   const logitsOf = (ids: readonly number[]) => new Float32Array(vocabSize).fill(0, 0, 1).fill(ids.length, 1, 2);
   const wide = fakeLanguage({ vocabSize, contextLength: 8, logitsOf });
-  const found = await perplexity(wide, [0, 1, 1, 0, 1, 1, 1], { bos: 1, context: 8 });
+  const actual = await perplexity(wide, [0, 1, 1, 0, 1, 1, 1], { bos: 1, context: 8 });
   const expected = [0, 1, 1, 0, 1, 1, 1].map(
     (id, i) => Math.log(vocabSize - 1 + Math.exp(i + 1)) - (id === 1 ? i + 1 : 0),
   );
-  close(found.meanNll, expected.reduce((a, b) => a + b) / 7, 'meanNll');
+  close(actual.meanNll, expected.reduce((a, b) => a + b) / 7, 'meanNll');
   assert.is(wide.longest, 4);
 });
 
 test('perplexity() against another model gives the divergence of all predictions', async () => {
   const options = { context: 11, bos: 1 };
   const [mine, theirs] = [fakeLanguage(), fakeLanguage({ logitsOf: hashed(2) })];
-  const { against, ...found } = await perplexity(mine, IDS, { ...options, against: theirs });
+  const { against, ...actual } = await perplexity(mine, IDS, { ...options, against: theirs });
   const { against: none, ...alone } = await perplexity(fakeLanguage(), IDS, options);
-  assert.equal(found, alone);
+  assert.equal(actual, alone);
   const kls = scores(IDS, 10, 10, [1]).map(({ before }) => {
     const [p, q] = [logProbabilities(before, 2), logProbabilities(before, 1)];
     return p.reduce((sum, logP, i) => sum + Math.exp(logP) * (logP - q[i]), 0);
@@ -145,7 +145,7 @@ test('perplexity() against another model gives the divergence of all predictions
   const difference = differences.reduce((a, b) => a + b) / differences.length;
   const variance = differences.reduce((sum, x) => sum + (x - difference) ** 2, 0) / (differences.length - 1);
   close(against!.ratio, Math.exp(difference), 'ratio');
-  close(against!.ratio, found.perplexity / against!.perplexity, 'ratio');
+  close(against!.ratio, actual.perplexity / against!.perplexity, 'ratio');
   close(against!.ratioError, Math.exp(difference) * Math.sqrt(variance / differences.length), 'ratioError');
   const best = (row: number[]) => row.indexOf(Math.max(...row));
   const agreed = scores(IDS, 10, 10, [1]).filter(
@@ -210,26 +210,28 @@ test('Model.perplexity() of a text cuts it as the protocol of the embedded model
   const folder = await openFolder('models/books-llama');
   // Every token is equally likely: the mean is ln 2048, and bits per byte follow from the counts alone.
   const logitsOf = () => new Float32Array(2048);
-  const model = await textModel(folder, fakeLanguage({ vocabSize: 2048, contextLength: 512, bos: 1, logitsOf }));
+  const model = await assembleModel(folder, fakeLanguage({ vocabSize: 2048, contextLength: 512, bos: 1, logitsOf }));
   await folder.close();
-  const found = await model.perplexity(text);
-  assert.is(found.tokensScored, reference.float64.tokens_scored);
-  assert.is(found.windows, reference.float64.windows);
-  close(found.meanNll, Math.log(2048), 'meanNll');
-  close(found.bitsPerByte!, (11 * reference.n_ids) / reference.bytes, 'bitsPerByte');
+  const actual = await model.perplexity(text);
+  assert.is(actual.tokensScored, reference.float64.tokens_scored);
+  assert.is(actual.windows, reference.float64.windows);
+  close(actual.meanNll, Math.log(2048), 'meanNll');
+  close(actual.bitsPerByte!, (11 * reference.n_ids) / reference.bytes, 'bitsPerByte');
 });
 
 test('perplexity() names logits that are not finite, of either model', async () => {
-  const of = (value: number, at: number) =>
-    fakeLanguage({ logitsOf: (ids) => hashed()(ids, VOCABULARY).map((logit, id) => (id === at ? value : logit)) });
+  const of = (value: number, position: number) =>
+    fakeLanguage({
+      logitsOf: (ids) => hashed()(ids, VOCABULARY).map((logit, id) => (id === position ? value : logit)),
+    });
   const [target] = IDS;
   const cases: [value: number, at: number, message: string][] = [
     [Number.NaN, 7, 'logits must be numbers: got NaN for token 7'],
     [Infinity, 7, 'logits must be finite numbers: got Infinity for token 7'],
     [-Infinity, target, `logits must be finite numbers: got -Infinity for token ${target}`],
   ];
-  for (const [value, at, message] of cases) {
-    const broken = of(value, at);
+  for (const [value, position, message] of cases) {
+    const broken = of(value, position);
     const errors = [perplexity(broken, IDS, { bos: 1 }), perplexity(fakeLanguage(), IDS, { bos: 1, against: broken })];
     for (const each of errors) {
       const error = await each.catch((caught) => caught);

@@ -4,8 +4,10 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openOnce } from '../src/checkpoint/checkpoint.ts';
+import { parseGgufHeader } from '../src/checkpoint/gguf/header.ts';
 import { type Alphas, uniformAlphas } from '../src/index.ts';
 import { layOutGguf } from '../src/interop/gguf/export.ts';
+import { importanceFile } from '../src/interop/gguf/imatrix.ts';
 import { type MixtureName, mixtureOf } from '../src/interop/gguf/mixtures.ts';
 import { type GgufPlanOptions, planGguf, typeFile } from '../src/interop/gguf/plan.ts';
 import { fitting, TYPES } from '../src/interop/gguf/types.ts';
@@ -67,7 +69,7 @@ function alphas(): Alphas {
 }
 
 const plan = async (options: Partial<GgufPlanOptions> = {}, given = alphas()) =>
-  planGguf(await layout(), given, { budget: { bpw: 5 }, isWeighted: false, ...options });
+  planGguf(await layout(), given, { budget: { bpw: 5 }, weighted: 'none', ...options });
 
 test('a plan is the best of all choices within its budget', async () => {
   const types = ['q3_K', 'q5_K', 'q4_0', 'q8_0'];
@@ -123,7 +125,7 @@ test('the file has a pattern for each tensor, which matches it alone', async () 
 });
 
 test('few bits come with an importance matrix alone', async () => {
-  const { tensors } = await plan({ budget: { bpw: 3.2 }, isWeighted: true });
+  const { tensors } = await plan({ budget: { bpw: 3.2 }, weighted: 'layers' });
   assert.ok(tensors.some(({ type }) => type.startsWith('iq2') || type === 'iq3_xxs'));
   const refused = (options: Partial<GgufPlanOptions>) =>
     plan(options).then(
@@ -143,6 +145,47 @@ test('few bits come with an importance matrix alone', async () => {
     await refused({ budget: { size: 100 } }),
     /^size must be at least \d+ bytes, that of the smallest plan: got 100$/,
   );
+});
+
+test('embeddings, and weights that a matrix leaves out, have errors and types as without one', async () => {
+  const [embedding, gate, down] = ['token_embd.weight', 'blk.0.ffn_gate.weight', 'blk.0.ffn_down.weight'];
+  const weighted = new Set([gate, down]);
+  const types = ['iq2_xs', 'q3_K', 'q4_0', 'q6_K'];
+  const { tensors, isWeighted } = await plan({ weighted, types, budget: { bpw: 4 } });
+  assert.is(isWeighted, true);
+  for (const { name, type, alpha, predicted } of tensors) {
+    const { plain, weighted: own } = TYPES.get(type)!;
+    assert.is(predicted, alpha! * (weighted.has(name) ? own : plain!), name);
+  }
+  const layers = await plan({ weighted: 'layers', types: ['iq2_xs', 'q6_K'], budget: { bpw: 7 } });
+  assert.is(layers.tensors.find(({ name }) => name === embedding)!.type, 'q6_K');
+});
+
+test('an importance matrix has squares of inputs by column, and how many inputs there were', async () => {
+  const { tensors } = await layout();
+  const targets = tensors.map(({ target }) => target);
+  const [q, up] = ['model.layers.0.self_attn.q_proj.weight', 'model.layers.0.mlp.up_proj.weight'];
+  const known = new Map([
+    [q, Float64Array.from({ length: DIM }, (_, i) => i / 4)],
+    [up, new Float64Array(DIM)],
+    // Of embeddings none is written, and none of another length.
+    ['model.embed_tokens.weight', new Float64Array(DIM).fill(1)],
+    ['model.layers.0.self_attn.k_proj.weight', new Float64Array(DIM - 1).fill(1)],
+  ]);
+  const squares = { tokens: 16, sequences: 3, of: async (name: string) => known.get(name) };
+  const { bytes, names } = await importanceFile(targets, squares, 'samples');
+  assert.equal([...names], ['blk.0.attn_q.weight', 'blk.0.ffn_up.weight']);
+  const { pairs, tensors: found } = parseGgufHeader(bytes, 'imatrix.gguf', bytes.length)!;
+  assert.is(pairs.get('general.type'), 'imatrix');
+  assert.equal(pairs.get('imatrix.datasets'), ['samples']);
+  assert.equal([pairs.get('imatrix.chunk_count'), pairs.get('imatrix.chunk_size')], [3, 16]);
+  const floatsOf = (name: string) => {
+    const { start, end } = found.find((tensor) => tensor.name === name)!;
+    return [...new Float32Array(bytes.slice(start, end).buffer)];
+  };
+  assert.equal(floatsOf('blk.0.attn_q.weight.in_sum2'), [...known.get(q)!]);
+  assert.equal(floatsOf('blk.0.attn_q.weight.counts'), [48]);
+  assert.equal(floatsOf('blk.0.ffn_up.weight.counts'), [0]);
 });
 
 test('weights of no known sensitivity have six bits, and are not in the prediction', async () => {

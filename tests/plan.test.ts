@@ -81,10 +81,10 @@ test('writeAlphas() gives these bytes, and readAlphas() gives back what was writ
 });
 
 test('readAlphas() understands the published form', () => {
-  const found = readAlphas('{"source":"a paper","alpha":{"model.layers.0.mlp.up_proj":0.5,"x.weight":-1}}', 'x');
-  assert.equal([found.estimator, found.loss], ['a paper', 'perplexity']);
+  const actual = readAlphas('{"source":"a paper","alpha":{"model.layers.0.mlp.up_proj":0.5,"x.weight":-1}}', 'x');
+  assert.equal([actual.estimator, actual.loss], ['a paper', 'perplexity']);
   assert.equal(
-    [...found.tensors].map(([name, { alpha }]) => [name, alpha]),
+    [...actual.tensors].map(([name, { alpha }]) => [name, alpha]),
     [
       ['model.layers.0.mlp.up_proj.weight', 0.5],
       ['x.weight', -1],
@@ -195,11 +195,11 @@ test('planBits() for a size takes any that is large enough, and no number that i
 });
 
 test('planBits() for a size gives files of at most that size', async () => {
-  const bytesOf = async (own: BitPlan) => (await higgs.planCheckpoint(input, { plan: own })).bytesOut;
+  const bytesOf = async (chosen: BitPlan) => (await higgs.planCheckpoint(input, { plan: chosen })).bytesOut;
   const least = await bytesOf(await higgs.planBits(input, prior, { bpw: 2.2 }));
   for (const size of [60_000, 75_000, 90_000]) {
-    const own = await higgs.planBits(input, prior, { size, grids: ['p2n16', 'p2n64', 'p2n256', 'p1n256'] });
-    const bytes = await bytesOf(own);
+    const chosen = await higgs.planBits(input, prior, { size, grids: ['p2n16', 'p2n64', 'p2n256', 'p1n256'] });
+    const bytes = await bytesOf(chosen);
     assert.ok(bytes <= size && bytes > size - 6000, `${bytes} of ${size}`);
   }
   assert.ok(least < 60_000);
@@ -281,8 +281,8 @@ test('predict() adds up α t², and names what it knows nothing of', () => {
     { name: 'b.weight', relativeError: 0.25 },
     { name: 'c.weight', relativeError: 1 },
   ];
-  const found = predict(rows, sensitivitiesOf({ ...alphas, base: 2 }));
-  assert.equal([found.delta, found.total, found.unknown, found.loss], [2.5e-10, 2 + 2.5e-10, ['c.weight'], 'kl']);
+  const actual = predict(rows, sensitivitiesOf({ ...alphas, base: 2 }));
+  assert.equal([actual.delta, actual.total, actual.unknown, actual.loss], [2.5e-10, 2 + 2.5e-10, ['c.weight'], 'kl']);
   assert.is(predict(rows, sensitivitiesOf(uniformAlphas([]))).delta, 0);
 });
 

@@ -38,8 +38,13 @@ function pagesOf(count: number, mayAsk = true) {
       ],
     };
   });
-  const told: Prefetched = { hits: 0, misses: 0, foreseen: 0, mistaken: 0, bytesWasted: 0 };
-  return { pages, told, asked: () => asked.splice(0), ahead: readAhead<(typeof pages)[number]>(told, mayAsk) };
+  const counts: Prefetched = { hits: 0, misses: 0, foreseen: 0, mistaken: 0, bytesWasted: 0 };
+  return {
+    pages,
+    told: counts,
+    asked: () => asked.splice(0),
+    ahead: readAhead<(typeof pages)[number]>(counts, mayAsk),
+  };
 }
 
 test('readAhead() asks for nothing while reads are copies, or where a source cannot be asked', () => {
@@ -47,18 +52,18 @@ test('readAhead() asks for nothing while reads are copies, or where a source can
     [QUICK, true],
     [SLOW, false],
   ] as const) {
-    const { pages, told, asked, ahead } = pagesOf(4, mayAsk);
+    const { pages, told: counts, asked, ahead } = pagesOf(4, mayAsk);
     ahead.read(pages[0], ms);
     assert.not(ahead.waits());
     ahead.together(pages);
     assert.equal(asked(), []);
     for (const page of pages) ahead.read(page, ms);
-    assert.equal(told, { hits: 0, misses: 5, foreseen: 0, mistaken: 0, bytesWasted: 0 });
+    assert.equal(counts, { hits: 0, misses: 5, foreseen: 0, mistaken: 0, bytesWasted: 0 });
   }
 });
 
 test('readAhead() asks for all of a layer but the first, once reads wait, each once', () => {
-  const { pages, told, asked, ahead } = pagesOf(4);
+  const { pages, told: counts, asked, ahead } = pagesOf(4);
   ahead.read(pages[3], SLOW);
   assert.ok(ahead.waits());
   ahead.together(pages.slice(0, 3));
@@ -66,13 +71,13 @@ test('readAhead() asks for all of a layer but the first, once reads wait, each o
   ahead.together(pages.slice(0, 3));
   assert.equal(asked(), []);
   for (const page of pages.slice(0, 3)) ahead.read(page, SLOW);
-  assert.equal(told, { hits: 2, misses: 2, foreseen: 0, mistaken: 0, bytesWasted: 0 });
+  assert.equal(counts, { hits: 2, misses: 2, foreseen: 0, mistaken: 0, bytesWasted: 0 });
   ahead.read(pages[0], QUICK); // the system's cache has it by now
   assert.not(ahead.waits());
 });
 
 test('readAhead() follows guesses while most come true, and counts what was asked for in vain', () => {
-  const { pages, told, asked, ahead } = pagesOf(8);
+  const { pages, told: counts, asked, ahead } = pagesOf(8);
   ahead.read(pages[0], SLOW);
   const layer = (guesses: number[], wanted: number[]) => {
     ahead.guess(guesses.map((i) => pages[i]));
@@ -83,11 +88,11 @@ test('readAhead() follows guesses while most come true, and counts what was aske
     return [...new Set(early)];
   };
   for (let i = 0; i < 5; i++) assert.equal(layer([1, 2], [1, 2]).slice(0, i < 3 ? 0 : 2), i < 3 ? [] : [1, 2]);
-  assert.is(told.foreseen, 10);
-  assert.is(told.bytesWasted, 0);
+  assert.is(counts.foreseen, 10);
+  assert.is(counts.bytesWasted, 0);
   assert.equal(layer([3, 4], [3, 5]), [3, 4]);
-  assert.is(told.bytesWasted, 100);
-  assert.is(told.mistaken, 1);
+  assert.is(counts.bytesWasted, 100);
+  assert.is(counts.mistaken, 1);
   for (let i = 0; i < 12; i++) layer([6, 7], [5]);
   assert.equal(layer([6, 7], [5]), []);
 });

@@ -6,13 +6,14 @@ import plainBytes from '../build/decoder.wasm';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { forms } from '../src/kernels/decoder/load.ts';
 import { bandRowBytes, denseScratchBytes, PAIR_ROWS, productScratchBytes } from '../src/kernels/decoder/sizes.ts';
-import { EIGHTS, FUSED, isBanded, PAIRS } from '../src/kernels/decoder/table.ts';
+import { EIGHTS, EIGHTS_PAIRS, FUSED, isBanded, PAIRS } from '../src/kernels/decoder/table.ts';
 import { bytesPerRow, type CodeShape, dtypeCodes, groupsPerRow } from '../src/kernels/layout.ts';
 
 const formNames: Readonly<Record<number, string>> = {
   [FUSED]: 'relaxed',
   [PAIRS]: 'relaxed, pairs',
   [EIGHTS]: 'relaxed, eights',
+  [EIGHTS_PAIRS]: 'relaxed, eights, pairs',
 };
 
 /** The builds of the kernels that this runtime takes, each with the form of products that it is to use. */

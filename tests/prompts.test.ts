@@ -8,7 +8,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadModel, type ModelOptions, type PromptStore } from '../src/decoder.ts';
 import { openPromptDirectory } from '../src/disk/prompts.ts';
-import { estimateMemory, loadModel as loadLanguage } from '../src/model/model.ts';
+import { estimateMemory, loadLanguage } from '../src/model/model.ts';
 import { createServer } from '../src/server/server.ts';
 import type { Model } from '../src/text/textmodel.ts';
 import { sameBits } from './bits.ts';
@@ -55,8 +55,8 @@ async function generated(
 ): Promise<{ text: string; reused: number; ids: readonly number[] }> {
   const generation = model.generate(text, { maxTokens: 12, seed: 1, temperature: 1 });
   for await (const _ of generation);
-  const { text: made, reused, ids } = generation.result!;
-  return { text: made, reused, ids };
+  const { text: completion, reused, ids } = generation.result!;
+  return { text: completion, reused, ids };
 }
 
 /** What a model with this store makes, when it is new and closed afterwards. */
@@ -234,28 +234,28 @@ test('a store that fails costs no text, and tells once', async () => {
   assert.equal(await once({ prompts: { ...store, write: fails } }), alone);
   assert.equal(await once({ prompts: { ...store, has: fails, read: fails } }), alone);
   const path = directory();
-  const told: string[] = [];
-  const gone = (await openPromptDirectory(join(path, 'in'), 1e9, ({ message }) => told.push(message))).of('a model');
+  const lines: string[] = [];
+  const gone = (await openPromptDirectory(join(path, 'in'), 1e9, ({ message }) => lines.push(message))).of('a model');
   rmSync(join(path, 'in'), { recursive: true });
   assert.equal(await once({ prompts: gone }), alone);
-  assert.is(told.length, 1);
+  assert.is(lines.length, 1);
 });
 
 test('a server that is started again counts what was kept as cached', async () => {
   const { store } = memoryStore();
   const body = JSON.stringify({ prompt, max_tokens: 8, temperature: 0 });
-  const told: { text: string; cached: number }[] = [];
+  const pieces: { text: string; cached: number }[] = [];
   for (let run = 0; run < 2; run++) {
     const model = await open({ prompts: store });
     const server = createServer({ models: { tiny: model } });
     const { choices, usage } = await (await server.request('/v1/completions', { method: 'POST', body })).json();
-    told.push({ text: choices[0].text, cached: usage.prompt_tokens_details.cached_tokens });
+    pieces.push({ text: choices[0].text, cached: usage.prompt_tokens_details.cached_tokens });
     await server.close();
     await model.close();
   }
-  assert.is(told[0].cached, 0);
-  assert.ok(told[1].cached > 0);
-  assert.is(told[1].text, told[0].text);
+  assert.is(pieces[0].cached, 0);
+  assert.ok(pieces[1].cached > 0);
+  assert.is(pieces[1].text, pieces[0].text);
 });
 
 test.run();

@@ -93,8 +93,8 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
   const part = memoryOutput();
   await higgs.quantizeCheckpoint(folder, part, { part: { index: 1, count: 1 } });
   let content = '';
-  const onPart = (found: string) => {
-    content = found;
+  const onPart = (actual: string) => {
+    content = actual;
   };
   const sequences = { sequences: 1, tokens: 4 };
   await decoder.measureSensitivity(folder, { ...sequences, part: { index: 1, count: 1 }, onPart });
@@ -115,8 +115,8 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
   writeFileSync(join(place, 'file'), 'content');
   const directory = await files.createFolder(join(place, 'directory'));
   await (await directory.create('x')).close();
-  let made = 0;
-  const fresh = () => join(place, `new-${made++}`);
+  let created = 0;
+  const fresh = () => join(place, `new-${created++}`);
   const messages = () => [{ role: 'user', content: 'Hi' }];
   const fetched = async () => new Response('content', { headers: { 'content-length': '7' } });
   const shape = { p: 1, bits: 4, groupSize: 16, rows: 1, cols: 16, seed: 0 };
@@ -567,7 +567,7 @@ export async function publicFunctions(): Promise<{ functions: PublicFunction[]; 
     ],
     ['folder.open', 'name', () => ['config.json'], folder.open],
     ['directory.open', 'name', async () => ['x'], directory.open],
-    ['directory.create', 'name', () => [`new-${made++}`], (...args: [string]) => closing(directory.create(...args))],
+    ['directory.create', 'name', () => [`new-${created++}`], (...args: [string]) => closing(directory.create(...args))],
     [
       'directory.extend',
       'name byteLength',

@@ -70,8 +70,8 @@ const shaped: [string, (x: number, i: number) => number, number][] = [
   ['a row mean of 0.5 σ', (x) => x + 0.5, 10],
   ['a square wave of period 8 with noise of 0.3', (x, i) => (i % 8 < 4 ? 1 : -1) + 0.3 * x, 50],
 ];
-for (const [what, shape, far] of shaped) {
-  test(`quantize() with signs stays within 3 % of the MSE for ${what}; without, it is over ${far} × off`, () => {
+for (const [label, shape, far] of shaped) {
+  test(`quantize() with signs stays within 3 % of the MSE for ${label}; without, it is over ${far} × off`, () => {
     // Rows that are alike see the same signs and err alike: one seed is a sample of hardly more than one row, whose t² has
     // a standard deviation of some 5 %. So the mean of many seeds.
     const [rows, seeds] = [8, 128];
@@ -334,14 +334,14 @@ test('scaleSearch errs less in every grid, and dequantizes as any matrix does', 
       const [plain, searched] = [false, true].map((scaleSearch) =>
         higgs.quantize(weights, { rows, cols, grid, groupSize, scaleSearch }),
       );
-      assert.ok(searched!.relativeError < plain!.relativeError, `${grid}: ${searched!.relativeError}`);
-      assert.is(searched!.bitsPerWeight, plain!.bitsPerWeight);
-      const restored = higgs.dequantize(searched!);
+      assert.ok(searched.relativeError < plain.relativeError, `${grid}: ${searched.relativeError}`);
+      assert.is(searched.bitsPerWeight, plain.bitsPerWeight);
+      const restored = higgs.dequantize(searched);
       const [error, norm] = weights.reduce(
-        ([error, norm], weight, i) => [error! + (weight - restored[i]) ** 2, norm! + weight ** 2],
+        ([error, norm], weight, i) => [error + (weight - restored[i]) ** 2, norm + weight ** 2],
         [0, 0],
       );
-      assert.ok(Math.abs(error! / norm! / searched!.relativeError - 1) < 1e-5, grid);
+      assert.ok(Math.abs(error / norm / searched.relativeError - 1) < 1e-5, grid);
     }
   }
 });

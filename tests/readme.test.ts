@@ -49,7 +49,7 @@ for (const document of documents) {
 test('the demo prints what stands here, but for times', () => {
   const timeless = (text: string) => text.replace(/^( +[234] .*) +[\d.]+$/gm, '$1').replace(/\d+ a second/, '');
   const [, shown] = /^```\n(books-llama[\s\S]*?)^```$/m.exec(readFileSync('README.md', 'utf8'))!;
-  assert.is(timeless(execFileSync(process.execPath, ['examples/demo.mjs'], { encoding: 'utf8' })), timeless(shown!));
+  assert.is(timeless(execFileSync(process.execPath, ['examples/demo.mjs'], { encoding: 'utf8' })), timeless(shown));
 });
 
 test('the tables of grids have the figures of the data', () => {
@@ -75,15 +75,15 @@ test('docs/interop.md and the README name readers, tests that are there, and com
     assert.ok(existsSync(/`(tests\/[\w.-]+)`/.exec(held)?.[1] ?? 'none'), row);
   }
   for (const [, verb, rest] of `${rowsOf(readme)}\n${rowsOf(page)}`.matchAll(/`higgs (\w+)([^`]*)`/g)) {
-    const help = execFileSync(process.execPath, [resolve('build/higgs.js'), verb!, '--help'], { encoding: 'utf8' });
-    for (const [option] of rest!.matchAll(/--[\w-]+/g)) assert.ok(help.includes(`${option}`), `${verb} ${option}`);
+    const help = execFileSync(process.execPath, [resolve('build/higgs.js'), verb, '--help'], { encoding: 'utf8' });
+    for (const [option] of rest.matchAll(/--[\w-]+/g)) assert.ok(help.includes(`${option}`), `${verb} ${option}`);
   }
 });
 
 test.run();
 
 function blocks(document: string, language: string): string[] {
-  return [...document.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, code]) => code!);
+  return [...document.matchAll(new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\`$`, 'gm'))].map(([, code]) => code);
 }
 
 /** Removes what a page's examples wrote: another page may use the same names. */

@@ -26,11 +26,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
       memory.reset();
       const [x, gate] = [1, 2].map((seed) => normals(count + 8, seed).map((value) => value * 8));
       const [d, dGate] = [normals(count + 8, 3), normals(count + 8, 4)];
-      const [at, to] = [place(d), place(dGate)];
-      kernels.sigmoidTimesBack(place(x), place(gate), at, to, count);
-      const own = (values: Float32Array) => values.subarray(0, count);
-      const [dx, dg] = twin.sigmoidTimesBack(own(x), own(gate), own(d));
-      sameBits(copy(Float32Array, at, count + 8), Float32Array.of(...dx, ...d.subarray(count)));
+      const [address, to] = [place(d), place(dGate)];
+      kernels.sigmoidTimesBack(place(x), place(gate), address, to, count);
+      const firstOf = (values: Float32Array) => values.subarray(0, count);
+      const [dx, dg] = twin.sigmoidTimesBack(firstOf(x), firstOf(gate), firstOf(d));
+      sameBits(copy(Float32Array, address, count + 8), Float32Array.of(...dx, ...d.subarray(count)));
       sameBits(copy(Float32Array, to, count + 8), Float32Array.of(...dg, ...dGate.subarray(count)));
     }
   });
@@ -38,12 +38,12 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
   test('deltaStates() and deltaBack() equal their twin for any head, and write no other head', () => {
     for (const [keys, values, tokens] of shapes) {
       memory.reset();
-      const own = ruleOf(keys, values, tokens);
+      const rule = ruleOf(keys, values, tokens);
       const stride = 2 * keys + values + 3; // another head lies behind this one
       const rows = (kinds: readonly (readonly [Float32Array, number, number])[], fill: number) => {
         const all = new Float32Array(tokens * stride).fill(fill);
-        for (const [x, width, at] of kinds) {
-          for (let t = 0; t < tokens; t++) all.set(x.subarray(t * width, (t + 1) * width), t * stride + at);
+        for (const [x, width, address] of kinds) {
+          for (let t = 0; t < tokens; t++) all.set(x.subarray(t * width, (t + 1) * width), t * stride + address);
         }
         return all;
       };
@@ -51,11 +51,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         [[q, keys, 0] as const, [k, keys, keys] as const, [v, values, 2 * keys] as const] as const;
       const pairs = (a: Float32Array, b: Float32Array) =>
         Float32Array.from({ length: 3 * tokens }, (_, i) => [a[Math.floor(i / 3)], b[Math.floor(i / 3)], 7][i % 3]);
-      const x = place(rows(kinds(own.q, own.k, own.v), 7));
-      const d = place(rows(kinds(new Float32Array(own.q.length), new Float32Array(own.k.length), own.v), 7));
-      const gates = place(pairs(own.decay, own.beta));
+      const x = place(rows(kinds(rule.q, rule.k, rule.v), 7));
+      const d = place(rows(kinds(new Float32Array(rule.q.length), new Float32Array(rule.k.length), rule.v), 7));
+      const gates = place(pairs(rule.decay, rule.beta));
       const dGates = place(pairs(new Float32Array(tokens), new Float32Array(tokens)));
-      const dy = place(own.dy);
+      const dy = place(rule.dy);
       const [kept, ds] = [alloc(((tokens + 1) * keys + tokens) * 16), alloc(keys * 16)];
       for (let column = 0; column < values; column += 4) {
         const v = (2 * keys + column) * 4;
@@ -66,11 +66,11 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
           ...([d, d + keys * 4, d + v, dGates, dGates + 4, ds] as const),
         );
       }
-      const wanted = twin.deltaBack(own, keys, values);
-      const what = `${keys} keys, ${values} values, ${tokens} tokens`;
+      const wanted = twin.deltaBack(rule, keys, values);
+      const label = `${keys} keys, ${values} values, ${tokens} tokens`;
       const { dq, dk, dv, dDecay, dBeta } = wanted;
-      sameBits(copy(Float32Array, d, tokens * stride), rows(kinds(dq, dk, dv), 7), what);
-      sameBits(copy(Float32Array, dGates, 3 * tokens), pairs(dDecay, dBeta), `${what}: gates`);
+      sameBits(copy(Float32Array, d, tokens * stride), rows(kinds(dq, dk, dv), 7), label);
+      sameBits(copy(Float32Array, dGates, 3 * tokens), pairs(dDecay, dBeta), `${label}: gates`);
     }
   });
 
@@ -91,15 +91,15 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         ...([place(dy) + last * channels * 4, -channels, channels, tokens, place(weights), 0, taps] as const),
         ...([alloc(taps * channels * 4), channels, 1, 0, dx + last * stride * 4, -stride] as const),
       );
-      const found = copy(Float32Array, dx, tokens * stride);
-      for (let i = 0; i < found.length; i++) {
+      const actual = copy(Float32Array, dx, tokens * stride);
+      for (let i = 0; i < actual.length; i++) {
         const [t, c] = [Math.floor(i / stride), i % stride];
         let wanted = c < channels ? 0 : 7;
         for (let k = 0; c < channels && k < taps; k++) {
           const from = t + taps - 1 - k;
           if (from < tokens) wanted += weights[c * taps + k] * dy[from * channels + c];
         }
-        assert.ok(Math.abs(found[i] - wanted) < 1e-5, `${channels} channels, ${taps} taps: token ${t}, ${c}`);
+        assert.ok(Math.abs(actual[i] - wanted) < 1e-5, `${channels} channels, ${taps} taps: token ${t}, ${c}`);
       }
     }
   });
@@ -136,8 +136,8 @@ const twins = suite('recurrent backward twins');
 
 twins('deltaBack() gives the slopes of the rule in f64', () => {
   for (const [keys, values, tokens] of shapes) {
-    const own = ruleOf(keys, values, tokens);
-    const inputs = Object.fromEntries(Object.entries(own).map(([name, x]) => [name, Float64Array.from(x)]));
+    const rule = ruleOf(keys, values, tokens);
+    const inputs = Object.fromEntries(Object.entries(rule).map(([name, x]) => [name, Float64Array.from(x)]));
     // Σ dy ∘ y.
     const loss = (): number => {
       const { q, k, v, decay, beta, dy } = inputs;
@@ -159,17 +159,17 @@ twins('deltaBack() gives the slopes of the rule in f64', () => {
       }
       return sum;
     };
-    const found = twin.deltaBack(own, keys, values);
-    const all = { q: found.dq, k: found.dk, v: found.dv, decay: found.dDecay, beta: found.dBeta };
+    const actual = twin.deltaBack(rule, keys, values);
+    const all = { q: actual.dq, k: actual.dk, v: actual.dv, decay: actual.dDecay, beta: actual.dBeta };
     for (const [name, d] of Object.entries(all)) {
       for (let i = 0; i < d.length; i++) {
         const x = inputs[name];
         const [value, h] = [x[i], 1e-5];
-        const at = (step: number) => {
+        const lossAt = (step: number) => {
           x[i] = value + step;
           return loss();
         };
-        const slope = (at(h) - at(-h)) / (2 * h);
+        const slope = (lossAt(h) - lossAt(-h)) / (2 * h);
         x[i] = value;
         assert.ok(
           Math.abs(slope - d[i]) < 2e-5 * Math.max(1, Math.abs(slope)),

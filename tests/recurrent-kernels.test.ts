@@ -35,22 +35,22 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         const weights = normals(channels * taps, taps);
         const bias = normals(channels, 9);
         const state = place(new Float32Array((taps - 1) * channels + 8).fill(5));
-        const [at, w, b] = [place(x), place(weights), hasBias ? place(bias) : 0];
+        const [address, w, b] = [place(x), place(weights), hasBias ? place(bias) : 0];
         const y = alloc(tokens * stride * 4);
         memory.floats(y, tokens * stride).fill(7);
         for (let t = 0; t < tokens; t += cut) {
           const from = t * stride * 4;
           kernels.convolve(
-            ...([at + from, stride, channels, Math.min(cut, tokens - t), w, b, taps, state, channels] as const),
+            ...([address + from, stride, channels, Math.min(cut, tokens - t), w, b, taps, state, channels] as const),
             ...([t === 0 ? 1 : 0, silu ? 1 : 0, y + from, stride] as const),
           );
         }
         const wanted = new Float32Array(tokens * stride).fill(7);
         const left = new Float32Array((taps - 1) * channels);
         for (let c = 0; c < channels; c++) {
-          const own = Float32Array.from({ length: tokens }, (_, t) => x[t * stride + c]);
+          const channel = Float32Array.from({ length: tokens }, (_, t) => x[t * stride + c]);
           const w = weights.subarray(c * taps, (c + 1) * taps);
-          const done = twin.convolve(own, w, hasBias ? bias[c] : undefined, new Float32Array(taps - 1), silu);
+          const done = twin.convolve(channel, w, hasBias ? bias[c] : undefined, new Float32Array(taps - 1), silu);
           for (const [t, value] of done.y.entries()) wanted[t * stride + c] = value;
           for (const [r, value] of done.state.entries()) left[r * channels + c] = value;
         }
@@ -111,10 +111,10 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         const x = normals(tokens * stride, keys);
         const gates = normals(2 * tokens, values).map(Math.abs);
         const state = place(new Float32Array(keys * values + 8).fill(5));
-        const [at, gate, y] = [place(x), place(gates), alloc(tokens * (values + 1) * 4)];
+        const [address, gate, y] = [place(x), place(gates), alloc(tokens * (values + 1) * 4)];
         memory.floats(y, tokens * (values + 1)).fill(7);
         for (let t = 0; t < tokens; t += cut) {
-          const q = at + t * stride * 4;
+          const q = address + t * stride * 4;
           const decay = gate + t * 8;
           kernels.deltaRule(
             ...([q, q + keys * 4, q + 2 * keys * 4, stride, decay, decay + 4, 2, Math.min(cut, tokens - t)] as const),
@@ -124,9 +124,9 @@ function testKernels(build: string, kernels: DecoderExports, buffer: WebAssembly
         const left = new Float32Array(keys * values);
         const wanted = new Float32Array(tokens * (values + 1)).fill(7);
         for (let t = 0; t < tokens; t++) {
-          const own = x.subarray(t * stride);
-          const [q, k] = [own.subarray(0, keys), own.subarray(keys, 2 * keys)];
-          const v = own.subarray(2 * keys, 2 * keys + values);
+          const row = x.subarray(t * stride);
+          const [q, k] = [row.subarray(0, keys), row.subarray(keys, 2 * keys)];
+          const v = row.subarray(2 * keys, 2 * keys + values);
           wanted.set(twin.deltaRule(q, k, v, gates[2 * t], gates[2 * t + 1], left), t * (values + 1));
         }
         sameBits(copy(Float32Array, y, wanted.length), wanted, `${keys} keys, ${values} values, cut ${cut}`);

@@ -10,6 +10,8 @@ export interface Reference {
   readonly context: number;
   readonly ids: number[];
   readonly logits: Float64Array;
+  /** Largest error of the family's own code in f32, where it is stored. */
+  readonly rounded?: number;
 }
 
 /** The runs that a file of references holds. */
@@ -19,7 +21,15 @@ export function referencesOf(file: Uint8Array): Reference[] {
     if (!name.startsWith('ids.')) return [];
     const context = Number(name.slice(4));
     const logits = Float64Array.from(valuesOf(tensors.get(`logits.${context}`)!));
-    return [{ context, ids: [...new Int32Array(Uint8Array.from(tensor.bytes).buffer)], logits }];
+    const error = tensors.get(`rounded.${context}`);
+    return [
+      {
+        context,
+        ids: [...new Int32Array(Uint8Array.from(tensor.bytes).buffer)],
+        logits,
+        ...(error && { rounded: valuesOf(error)[0] }),
+      },
+    ];
   });
 }
 
@@ -33,11 +43,11 @@ export async function logitsOf(folder: Folder, { context, ids }: Reference, thre
 }
 
 /** Largest difference of two rows of numbers. */
-export function farthest(found: ArrayLike<number>, wanted: ArrayLike<number>): number {
-  if (found.length !== wanted.length) throw new Error(`${wanted.length} numbers are wanted, ${found.length} found`);
+export function farthest(actual: ArrayLike<number>, wanted: ArrayLike<number>): number {
+  if (actual.length !== wanted.length) throw new Error(`${wanted.length} numbers are wanted, ${actual.length} found`);
   let most = 0;
-  for (let i = 0; i < found.length; i++) {
-    const apart = Math.abs(found[i] - wanted[i]);
+  for (let i = 0; i < actual.length; i++) {
+    const apart = Math.abs(actual[i] - wanted[i]);
     most = apart > most || Number.isNaN(apart) ? apart : most;
   }
   return most;

@@ -8,7 +8,7 @@ import { trellises } from '../src/grids/trellises.ts';
 import { arena } from '../src/kernels/arena.ts';
 import { instantiateKernels } from '../src/kernels/instantiate.ts';
 import { kernelBytes } from '../src/kernels/load.ts';
-import { accumulate, type Fed, factorUdu, refinePoints, refineSequence } from '../src/reference/refine.ts';
+import { accumulate, addProducts, type Fed, factorUdu, refinePoints, refineSequence } from '../src/reference/refine.ts';
 import { normals, sameBits, uniform } from './bits.ts';
 
 /** Rows of the search's coefficients, and steps of its blocks. */
@@ -123,6 +123,80 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
       const [tAt, dAt] = [memory.place(turned), memory.place(c)];
       exports.accumulate(dAt, n, tAt, 1, m, bAt, n, m, k, n);
       sameBits(memory.copy(Float32Array, dAt, m * n), expected, `${m} × ${k} × ${n}, transposed`);
+    }
+  });
+
+  test('addProducts() equals its twin, and products of floats to a thousandth', () => {
+    for (const [m, k, n, largest] of [
+      [1, 1, 1, 1],
+      [1, 5, 8, 1],
+      [3, 127, 9, 1e-20],
+      [4, 128, 16, 1],
+      [5, 129, 17, 1e6],
+      [9, 300, 23, 1],
+      [32, 64, 40, 1],
+    ] as const) {
+      memory.reset();
+      const [a, b, c] = [normals(m * k, 1), normals(k * n, 2).map((x) => x * largest), new Float32Array(m * n)];
+      // Rows of b that are as unlike as rows of weights, one of nothing; a row of a that is nothing, and one with an outlier.
+      for (let i = 0; i < k; i++) for (let j = 0; j < n; j++) b[i * n + j] *= i === 2 ? 0 : 2 ** -(i % 7);
+      if (m > 1) a.fill(0, k, 2 * k);
+      a[0] *= 1000;
+      const pairs = Math.ceil(k / 2) + 1;
+      const depth = Math.ceil(k / 128) * 128;
+      const [aAt, bAt, cAt] = [a, b, c].map(memory.place);
+      const [to, scales] = [memory.alloc(pairs * 32 * Math.ceil(n / 8)), memory.alloc(k * 4)];
+      const [integers, factors] = [memory.alloc(m * depth * 2), memory.alloc((m * depth) / 32)];
+      // In two calls where a block of rows ends: the second half goes to pairs behind those of the first.
+      const first = Math.floor(k / 4) * 2;
+      exports.packPairs(bAt, n, first, n, to, pairs, 0, scales);
+      exports.packPairs(bAt + first * n * 4, n, k - first, n, to, pairs, first / 2, scales + first * 4);
+      exports.packFactors(aAt, k, 1, m, k, scales, integers, factors);
+      exports.addProducts(cAt, n, integers, factors, to, pairs, m, k, n);
+      const expected = c.slice();
+      addProducts(expected, a, b, { m, k, n });
+      const found = memory.copy(Float32Array, cAt, m * n);
+      sameBits(found, expected, `${m} × ${k} × ${n}`);
+      const exact = c.slice();
+      accumulate(exact, a, b, { m, k, n });
+      let [missed, all] = [0, 0];
+      for (let i = 0; i < m * n; i++) {
+        missed += (found[i] - exact[i]) ** 2;
+        all += exact[i] ** 2;
+      }
+      assert.ok(missed <= 1e-6 * all, `${missed} of ${all}`);
+      // The same, a transposed.
+      const turned = Float32Array.from({ length: m * k }, (_, i) => a[(i % m) * k + Math.floor(i / m)]);
+      const [tAt, dAt] = [memory.place(turned), memory.place(c)];
+      exports.packFactors(tAt, 1, m, m, k, scales, integers, factors);
+      exports.addProducts(dAt, n, integers, factors, to, pairs, m, k, n);
+      sameBits(memory.copy(Float32Array, dAt, m * n), expected, `${m} × ${k} × ${n}, transposed`);
+    }
+  });
+
+  test('addProducts() holds the largest sums, of terms that are all alike', () => {
+    const [m, n] = [5, 9]; // tiles, and single rows and columns
+    for (let k = 1; k <= 256; k += build === 'debug' ? 17 : 1) {
+      memory.reset();
+      for (const sign of [1, -1]) {
+        const [aAt, bAt] = [new Float32Array(m * k).fill(sign * 3), new Float32Array(k * n).fill(0.7)].map(
+          memory.place,
+        );
+        const [pairs, depth] = [Math.ceil(k / 2), Math.ceil(k / 128) * 128];
+        const [to, scales, cAt] = [
+          memory.alloc(pairs * 32 * 2),
+          memory.alloc(k * 4),
+          memory.place(new Float32Array(m * n)),
+        ];
+        const [integers, factors] = [memory.alloc(m * depth * 2), memory.alloc((m * depth) / 32)];
+        exports.packPairs(bAt, n, k, n, to, pairs, 0, scales);
+        exports.packFactors(aAt, k, 1, m, k, scales, integers, factors);
+        exports.addProducts(cAt, n, integers, factors, to, pairs, m, k, n);
+        const wanted = sign * 2.1 * k;
+        for (const found of memory.copy(Float32Array, cAt, m * n)) {
+          assert.ok(Math.abs(found - wanted) <= 1e-3 * Math.abs(wanted), `${k} terms: ${found} of ${wanted}`);
+        }
+      }
     }
   });
 

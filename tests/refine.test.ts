@@ -166,6 +166,14 @@ for (const [build, bytes] of Object.entries(builds)) {
     negative.inputs[0][0] = -50;
     values[70] = 0;
     assert.throws(() => kernels.refine({ ...matrix, seed: null }, weights(), negative), /statistics must be positive/);
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY, -100]) {
+      const unlike = { ...nothing, inputs: [identity(64)] };
+      unlike.inputs[0][0] = value;
+      assert.throws(
+        () => kernels.refine(matrix, weights(), unlike),
+        /statistics must be finite sums of squares: the mean/,
+      );
+    }
   });
 
   test.run();

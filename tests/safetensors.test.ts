@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { openCheckpoint, openSingle } from '../src/checkpoint/checkpoint.ts';
-import { bitsOf, byteLengthOf, countOf } from '../src/checkpoint/safetensors/dtype.ts';
+import { byteLengthOf, dtypeBits, elementCount } from '../src/checkpoint/safetensors/dtype.ts';
 import { openSafetensors } from '../src/checkpoint/safetensors/file.ts';
 import {
   DTYPE_LIMIT,
@@ -71,20 +71,20 @@ const entry = (dtype: unknown, shape: unknown, offsets: unknown) =>
 
 // --- dtypes
 
-test('bitsOf() knows the types of the format and nothing of prototypes', () => {
-  assert.is(bitsOf('F4'), 4);
-  assert.is(bitsOf('F6_E2M3'), 6);
-  assert.is(bitsOf('F8_E4M3'), 8);
-  assert.is(bitsOf('BF16'), 16);
-  assert.is(bitsOf('F32'), 32);
-  assert.is(bitsOf('C64'), 64);
-  for (const name of ['', 'f32', 'constructor', '__proto__', 'toString']) assert.is(bitsOf(name), undefined);
+test('dtypeBits() knows the types of the format and nothing of prototypes', () => {
+  assert.is(dtypeBits('F4'), 4);
+  assert.is(dtypeBits('F6_E2M3'), 6);
+  assert.is(dtypeBits('F8_E4M3'), 8);
+  assert.is(dtypeBits('BF16'), 16);
+  assert.is(dtypeBits('F32'), 32);
+  assert.is(dtypeBits('C64'), 64);
+  for (const name of ['', 'f32', 'constructor', '__proto__', 'toString']) assert.is(dtypeBits(name), undefined);
 });
 
-test('countOf() and byteLengthOf() round up to bytes and refuse what a double cannot hold', () => {
-  assert.is(countOf([]), 1);
-  assert.is(countOf([2 ** 53 - 1, 2 ** 53 - 1, 0]), 0);
-  assert.is(countOf([2 ** 27, 2 ** 27]), undefined);
+test('elementCount() and byteLengthOf() round up to bytes and refuse what a double cannot hold', () => {
+  assert.is(elementCount([]), 1);
+  assert.is(elementCount([2 ** 53 - 1, 2 ** 53 - 1, 0]), 0);
+  assert.is(elementCount([2 ** 27, 2 ** 27]), undefined);
   assert.is(byteLengthOf('F6_E3M2', [3]), 3);
   assert.is(byteLengthOf('F4', [3]), 2);
   assert.is(byteLengthOf('F32', [2, 3]), 24);
@@ -475,12 +475,12 @@ test('openSafetensors() and read() refuse a source that gives fewer or more byte
 function survives(bytes: Uint8Array, fileByteLength: number): void {
   try {
     const { tensors } = parseHeader(bytes, 'f', fileByteLength);
-    let at = 8 + bytes.length;
+    let offset = 8 + bytes.length;
     for (const { start, end } of tensors) {
-      assert.is(start, at);
-      at = end;
+      assert.is(start, offset);
+      offset = end;
     }
-    assert.is(at, fileByteLength);
+    assert.is(offset, fileByteLength);
   } catch (error) {
     if (error instanceof FormatError || error instanceof UnsupportedError) {
       assert.ok(error.message.length < 1000 && !error.message.includes('\n'));
@@ -502,8 +502,8 @@ test('parseHeader() survives flipped, cut, doubled and exchanged bytes', () => {
   fc.assert(
     fc.property(fc.array(edit, { minLength: 1, maxLength: 6 }), fc.integer({ min: -2, max: 2 }), (edits, extra) => {
       let bytes = sample.slice();
-      for (const { at, kind, value } of edits) {
-        const i = Math.min(at, bytes.length - 1);
+      for (const { at: offset, kind, value } of edits) {
+        const i = Math.min(offset, bytes.length - 1);
         if (kind === 'flip') bytes[i] ^= 1 << (value & 7);
         else if (kind === 'set') bytes[i] = value;
         else if (kind === 'cut') bytes = bytes.slice(0, Math.max(1, i));
@@ -725,7 +725,7 @@ for (const [label, files, expected] of FAULTY) {
 const spec = (name: string, byteLength: number, dtype = 'U8'): TensorSpec => ({
   name,
   dtype,
-  shape: [byteLength / (bitsOf(dtype)! / 8)],
+  shape: [byteLength / (dtypeBits(dtype)! / 8)],
   byteLength,
 });
 
@@ -733,13 +733,13 @@ const spec = (name: string, byteLength: number, dtype = 'U8'): TensorSpec => ({
 async function write(shard: Shard): Promise<ArrayBuffer> {
   const sink = memorySink();
   await sink.write(shard.header);
-  let at = shard.header.length;
+  let offset = shard.header.length;
   for (const [i, { spec, start, padding }] of shard.entries.entries()) {
-    assert.is(start, at);
+    assert.is(start, offset);
     await sink.write(new Uint8Array(spec.byteLength).fill(padding ? 0 : i + 1));
-    at += spec.byteLength;
+    offset += spec.byteLength;
   }
-  assert.is(at, shard.byteLength);
+  assert.is(offset, shard.byteLength);
   return sink.bytes().buffer;
 }
 
@@ -843,8 +843,11 @@ test('layOutShards() round trips: no holes, aligned, at most maxShardBytes, grou
             groupsAndTrailing,
           );
           assert.ok(shard.trailing.length === extra && shard.trailing.every(({ start }) => start % 8 === 0));
-          const own = new Set(shard.entries.map(({ spec }) => spec.name.split('.')[0])).size;
-          assert.ok(shard.byteLength <= maxShardBytes || own <= 2 + extra, `${shard.byteLength} of ${maxShardBytes}`);
+          const layers = new Set(shard.entries.map(({ spec }) => spec.name.split('.')[0])).size;
+          assert.ok(
+            shard.byteLength <= maxShardBytes || layers <= 2 + extra,
+            `${shard.byteLength} of ${maxShardBytes}`,
+          );
         }
         // Greedy: what came first stays first, and a shard that is too large holds a single group.
         const order = shards.flatMap(({ entries }) =>

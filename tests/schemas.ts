@@ -25,9 +25,11 @@ export function validates(schema: Schema, value: unknown): boolean {
     items: (each: Schema) => !Array.isArray(value) || value.every((element) => validates(each, element)),
     minItems: (least: number) => !Array.isArray(value) || value.length >= least,
     maxItems: (most: number) => !Array.isArray(value) || value.length <= most,
-    properties: (known: Record<string, Schema>) =>
+    properties: (schemas: Record<string, Schema>) =>
       kind !== 'object' ||
-      Object.entries(value as object).every(([key, each]) => !Object.hasOwn(known, key) || validates(known[key], each)),
+      Object.entries(value as object).every(
+        ([key, each]) => !Object.hasOwn(schemas, key) || validates(schemas[key], each),
+      ),
     required: (keys: string[]) => kind !== 'object' || keys.every((key) => Object.hasOwn(value as object, key)),
     additionalProperties: (allowed: false) =>
       allowed ||

@@ -17,7 +17,7 @@ const DIM = 24;
 // Ids come twice, and a label may be one of them.
 const IDS = [3, 0, 3, 4, 1, 0, 2];
 
-for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: configs.llama! })) {
+for (const [name, config] of Object.entries({ qwen3: configs.qwen3, llama: configs.llama })) {
   for (const threads of [1, 2]) {
     test(`fisher: gradients of embeddings and head are those of finite differences: ${name}, ${threads} threads`, async () => {
       const small: Config = {
@@ -39,7 +39,7 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
       run({ kind: 'embed' });
       for (const block of [0, 1]) run({ kind: 'block', block, save: true });
       run({ kind: 'labels', count: tokens, seed: 2 });
-      const at = workspace.sums / 8;
+      const index = workspace.sums / 8;
       const oracle = oracleOf(small, tensors);
       const predictions = oracle.logits(IDS).map((row) => logSoftmax(row).map(Math.exp));
       const hidden = oracle.hidden(IDS);
@@ -49,7 +49,7 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
       for (const t of IDS.keys()) {
         const spread = predictions[t].reduce((sum, p, id) => sum + p * (1 - p) * ofHead[id], 0);
         const wanted = dot(hidden[t], hidden[t]) * spread;
-        assert.ok(near(doubles[at + tokens + t], wanted), `head, token ${t}`);
+        assert.ok(near(doubles[index + tokens + t], wanted), `head, token ${t}`);
       }
       for (const block of [1, 0]) run({ kind: 'back', block });
       run({ kind: 'embeddingBack' });
@@ -59,12 +59,12 @@ for (const [name, config] of Object.entries({ qwen3: configs.qwen3!, llama: conf
         const gradient = squareOfGradient(small, tensors, labels, squares);
         const errors = predictions.map((p, t) => p.map((share, y) => (y === labels[t] ? 1 : 0) - share));
         const head = errors.reduce(
-          (sum, a, t) => sum + errors.reduce((own, b, s) => own + dot(a, b, ofHead) * dot(hidden[t], hidden[s]), 0),
+          (sum, a, t) => sum + errors.reduce((inner, b, s) => inner + dot(a, b, ofHead) * dot(hidden[t], hidden[s]), 0),
           0,
         );
-        let found = 0;
-        for (let t = 0; t < tokens; t++) found += doubles[at + draw * tokens + t];
-        assert.ok(Math.abs(found - (tied ? gradient - head : gradient)) < 1e-4 * gradient, `draw ${draw}: ${found}`);
+        let actual = 0;
+        for (let t = 0; t < tokens; t++) actual += doubles[index + draw * tokens + t];
+        assert.ok(Math.abs(actual - (tied ? gradient - head : gradient)) < 1e-4 * gradient, `draw ${draw}: ${actual}`);
       }
       await close();
       const alphas = await measureSensitivity(modelFolder(small, file), { tokens, sequences: 2 });
@@ -82,20 +82,20 @@ function squareOfGradient(
   labels: Int32Array,
   squares: readonly number[],
 ): number {
-  const own = Float64Array.from(tensors.get(EMBEDDING)!);
+  const embedding = Float64Array.from(tensors.get(EMBEDDING)!);
   const total = (i: number, step: number) => {
-    const moved = own.slice();
+    const moved = embedding.slice();
     moved[i] += step;
     const logits = oracleOf(config, new Map([...tensors, [EMBEDDING, moved]])).logits(IDS);
     return logits.reduce((sum, row, t) => sum + logSoftmax(row)[labels[t]], 0);
   };
   const square = (i: number) => ((total(i, STEP) - total(i, -STEP)) / (2 * STEP)) ** 2;
-  return own.reduce((sum, _, i) => sum + square(i) * squares[Math.floor(i / DIM)], 0);
+  return embedding.reduce((sum, _, i) => sum + square(i) * squares[Math.floor(i / DIM)], 0);
 }
 
 function squareOfRow(values: ArrayLike<number>, row: number): number {
-  const own = Float64Array.from(values).subarray(row * DIM, (row + 1) * DIM);
-  return dot(own, own);
+  const embeddingRow = Float64Array.from(values).subarray(row * DIM, (row + 1) * DIM);
+  return dot(embeddingRow, embeddingRow);
 }
 
 function logSoftmax(row: Float64Array): Float64Array {
@@ -107,6 +107,6 @@ function dot(a: ArrayLike<number>, b: ArrayLike<number>, weights?: readonly numb
   return Array.from(a).reduce((sum, value, i) => sum + value * b[i] * (weights?.[i] ?? 1), 0);
 }
 
-function near(found: number, wanted: number): boolean {
-  return Math.abs(found - wanted) < 1e-4 * Math.abs(wanted);
+function near(actual: number, wanted: number): boolean {
+  return Math.abs(actual - wanted) < 1e-4 * Math.abs(wanted);
 }

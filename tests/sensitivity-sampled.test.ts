@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { USE, uniformStream } from '../src/numerics/stream.ts';
 import { stepsOf } from '../src/sensitivity/progress.ts';
 import { openSession, openSubject, planSession, type Session } from '../src/sensitivity/session.ts';
-import { ownStep, sample, sampledIds } from '../src/sensitivity/tokens.ts';
+import { sample, sampledIds, sequenceStep } from '../src/sensitivity/tokens.ts';
 import { type Config, configs, modelFolder, randomFile } from './models.ts';
 import { oracleOf, tensorsOf } from './oracle.ts';
 
@@ -35,27 +35,27 @@ test('sampledIds() draws with the probabilities of the model, the same for any n
       {},
     );
     const sampling = { ...samplingOf(session), tokens, seed: 6 };
-    const found = await sampledIds(sampling, 4, 7);
-    assert.equal(await sampledIds(sampling, 5, 6), [found[1]]);
+    const actual = await sampledIds(sampling, 4, 7);
+    assert.equal(await sampledIds(sampling, 5, 6), [actual[1]]);
     // An earlier run may have sampled the first ids of each.
-    for (const known of [1, 2, 17, 39]) {
-      const begun = new Map(found.map((ids, j) => [4 + j, ids.slice(0, known + j)]));
-      assert.equal(await sampledIds({ ...sampling, begun }, 4, 7), found, `${known} are known`);
+    for (const sampled of [1, 2, 17, 39]) {
+      const begun = new Map(actual.map((ids, j) => [4 + j, ids.slice(0, sampled + j)]));
+      assert.equal(await sampledIds({ ...sampling, begun }, 4, 7), actual, `${sampled} are known`);
     }
     await session.close();
     const tensors = tensorsOf(file);
-    for (const [j, ids] of found.entries()) {
+    for (const [j, ids] of actual.entries()) {
       const random = uniformStream(6, USE.own << 24, 4 + j, 0);
       const rows = oracleOf(config, tensors).logits(ids);
       const wanted = rows.slice(0, -1).map((row, t) => (ids[t] === 2 ? 1 : pick(softmax(row), random())));
       assert.equal(ids, [1, ...wanted], name);
     }
-    assert.ok(found.flat().includes(2), 'no text ended');
+    assert.ok(actual.flat().includes(2), 'no text ended');
   }
 });
 
 test('sampledIds() begins with any id where there is no bos, and goes on behind an end', async () => {
-  const { bos_token_id: _, ...config } = { ...configs.llama!, vocab_size: 5, eos_token_id: 2 } as Config & {
+  const { bos_token_id: _, ...config } = { ...configs.llama, vocab_size: 5, eos_token_id: 2 } as Config & {
     bos_token_id?: number;
   };
   const options = { estimator: 'fisher', tokens: 64, draws: 1, threads: 1, sampled: 8 } as const;
@@ -65,20 +65,20 @@ test('sampledIds() begins with any id where there is no bos, and goes on behind 
     {},
   );
   const sampling = { ...samplingOf(session), tokens: 64, seed: 0 };
-  const found = await sampledIds(sampling, 0, 8);
-  const begun = new Map(found.map((ids, j) => [j, ids.slice(0, 30)]));
-  assert.equal(await sampledIds({ ...sampling, begun }, 0, 8), found);
+  const actual = await sampledIds(sampling, 0, 8);
+  const begun = new Map(actual.map((ids, j) => [j, ids.slice(0, 30)]));
+  assert.equal(await sampledIds({ ...sampling, begun }, 0, 8), actual);
   await session.close();
-  assert.ok(new Set(found.map(([first]) => first)).size > 1);
-  assert.ok(found.every((ids) => ids.length === 64 && ids.every((id) => id >= 0 && id < 5)));
-  const behind = found.flatMap((ids) => ids.filter((_, t) => ids[t - 1] === 2));
+  assert.ok(new Set(actual.map(([first]) => first)).size > 1);
+  assert.ok(actual.every((ids) => ids.length === 64 && ids.every((id) => id >= 0 && id < 5)));
+  const behind = actual.flatMap((ids) => ids.filter((_, t) => ids[t - 1] === 2));
   assert.ok(new Set(behind).size > 1);
 });
 
 test.run();
 
 const samplingOf = (session: Session) => ({
-  ...{ vocabulary: session.vocabulary, step: ownStep(session), steps: stepsOf(1, undefined, undefined) },
+  ...{ vocabulary: session.vocabulary, step: sequenceStep(session), steps: stepsOf(1, undefined, undefined) },
   ...{ begun: new Map<number, number[]>(), onBegun: () => {}, signal: undefined },
 });
 

@@ -15,7 +15,7 @@ import { measuredNames, measuredOf } from '../src/sensitivity/program/measured.t
 import { taskOf, wordsOfTask } from '../src/sensitivity/program/task.ts';
 import { fitLevels } from '../src/sensitivity/results/fit.ts';
 import { openSession, openSubject, planSession, survey } from '../src/sensitivity/session.ts';
-import { checksumOf, randomSequences, textSequences } from '../src/sensitivity/tokens.ts';
+import { randomSequences, sequencesChecksum, textSequences } from '../src/sensitivity/tokens.ts';
 import { sealLine } from '../src/source/lines.ts';
 import { folderOf } from '../src/source/memory.ts';
 import { startThreads } from '../src/workers/node.ts';
@@ -30,7 +30,7 @@ const names = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_
 const books = memoryFolder(
   Object.fromEntries(names.map((name) => [name, new Uint8Array(readFileSync(`${FOLDER}/${name}`))])),
 );
-const llama = configs.llama!;
+const llama = configs.llama;
 const tiny = modelFolder(llama, randomFile(llama));
 const few = { tokens: 24, sequences: 2 };
 
@@ -94,7 +94,7 @@ test('sequences are seeded; windows of a text lie apart and know what comes next
   const random = randomSequences(config, 3, 50, 7);
   assert.equal(random, randomSequences(config, 3, 50, 7));
   assert.ok(random.every(({ ids }) => ids.every((id) => Number.isInteger(id) && id >= 0 && id < 100)));
-  assert.is.not(checksumOf(random), checksumOf(randomSequences(config, 3, 50, 8)));
+  assert.is.not(sequencesChecksum(random), sequencesChecksum(randomSequences(config, 3, 50, 8)));
   const text = Array.from({ length: 95 }, (_, i) => i);
   const windows = textSequences(config, text, 3, 20);
   assert.equal(
@@ -107,7 +107,7 @@ test('sequences are seeded; windows of a text lie apart and know what comes next
   );
   assert.is(textSequences(config, text, 100, 20).length, 4);
   const [bare] = textSequences({ ...config, bos: undefined }, text, 1, 20);
-  assert.equal([bare!.ids.at(-1), bare!.targets![0], bare!.targets!.at(-1)], [19, 1, 20]);
+  assert.equal([bare.ids.at(-1), bare.targets![0], bare.targets!.at(-1)], [19, 1, 20]);
   assert.throws(() => textSequences(config, text, 1, 96), /text must have a window of 96 tokens: it has 95/);
 });
 
@@ -145,7 +145,7 @@ for (const name of ['gpt_oss', 'gemma4_text', 'gemma4_experts']) {
 }
 
 test('noise: the KL of a perturbed matrix is that of the oracle', async () => {
-  for (const config of [llama, configs.qwen3!]) {
+  for (const config of [llama, configs.qwen3]) {
     const file = randomFile(config);
     const folder = modelFolder(config, file);
     const options = { estimator: 'noise', tokens: 11, draws: 1, threads: 1 } as const;
@@ -169,15 +169,15 @@ test('noise: the KL of a perturbed matrix is that of the oracle', async () => {
       run({ kind: 'block', block, perturbed: place });
       for (let next = block + 1; next < state.blocks.length; next++) run({ kind: 'block', block: next });
       run({ kind: 'compare', count: 11 });
-      const own = tensors.get(name)!;
-      const at = workspace.noise!.weights / 4;
-      const noised = floats.slice(at, at + own.length);
-      assert.ok(noised.some((value, i) => value !== own[i]));
+      const tensor = tensors.get(name)!;
+      const index = workspace.noise!.weights / 4;
+      const noised = floats.slice(index, index + tensor.length);
+      assert.ok(noised.some((value, i) => value !== tensor[i]));
       const rows = oracleOf(config, new Map([...tensors, [name, noised]])).logits(ids);
       for (const [t, row] of rows.entries()) {
         const wanted = divergence(clean[t], row);
-        const found = doubles[workspace.sums / 8 + t];
-        assert.ok(Math.abs(found - wanted) < 1e-3 * wanted + 1e-9, `${name}, token ${t}: ${found} is not ${wanted}`);
+        const actual = doubles[workspace.sums / 8 + t];
+        assert.ok(Math.abs(actual - wanted) < 1e-3 * wanted + 1e-9, `${name}, token ${t}: ${actual} is not ${wanted}`);
       }
     }
     await close();
@@ -228,7 +228,7 @@ test('survey() gives the squared norms of the weights', async () => {
 test('both estimators agree on the embedded model within their standard errors, rank correlation 0.95', async () => {
   const noise = await measureSensitivity(books, { estimator: 'noise', tokens: 64, sequences: 3, levels: [1 / 64] });
   const fisher = await measureSensitivity(books, { tokens: 64, sequences: 12, draws: 1 });
-  const pairs = [...noise.tensors].map(([name, found]) => [found, fisher.tensors.get(name)!] as const);
+  const pairs = [...noise.tensors].map(([name, actual]) => [actual, fisher.tensors.get(name)!] as const);
   assert.is(pairs.length, 42);
   const ranks = [0, 1].map((i) => ranksOf(pairs.map((pair) => pair[i].alpha)));
   const squares = ranks[0].reduce((sum, rank, i) => sum + (rank - ranks[1][i]) ** 2, 0);
@@ -240,7 +240,7 @@ test('both estimators agree on the embedded model within their standard errors, 
   assert.ok(median < 1.2, `${median} standard errors apart`);
   assert.ok(apart[39] < 5, `${apart[39]} standard errors apart`);
   const [a, b] = [0, 1].map((i) => pairs.reduce((sum, pair) => sum + pair[i].alpha, 0));
-  assert.ok(Math.abs(a! / b! - 1) < 0.15, `Σα are ${a} and ${b}`);
+  assert.ok(Math.abs(a / b - 1) < 0.15, `Σα are ${a} and ${b}`);
 });
 
 test('what was measured on is noted: the model’s own tokens by default, random ones, or a text', async () => {
@@ -258,7 +258,7 @@ test('what was measured on is noted: the model’s own tokens by default, random
   assert.is(new Set(files).size, 3);
   const partials: string[] = [];
   await measureSensitivity(tiny, { ...few, source: 'random', onPartial: (partial) => partials.push(partial) });
-  const reason = await measureSensitivity(tiny, { ...few, partial: partials[0] }).catch((found) => found);
+  const reason = await measureSensitivity(tiny, { ...few, partial: partials[0] }).catch((error) => error);
   assert.match(reason.message, /must be of the same model and settings/);
 });
 
@@ -272,7 +272,7 @@ test('of a text both estimators give perplexity and its increase', async () => {
   assert.ok(Math.abs(noise.base! / bos.base! - 1) < 1e-5, `${noise.base} is not ${bos.base}`);
   const name = 'model.layers.0.mlp.down_proj.weight';
   const [a, b] = [bos, noise].map(({ tensors }) => tensors.get(name)!.alpha);
-  assert.ok(a! / b! > 0.4 && a! / b! < 2.5, `${a} and ${b}`);
+  assert.ok(a / b > 0.4 && a / b < 2.5, `${a} and ${b}`);
 });
 
 test('measureSensitivity() refuses what it cannot measure', async () => {
@@ -361,14 +361,14 @@ for (const estimator of ['fisher', 'noise'] as const) {
     const lines = partials.at(-1)!.split('\n');
     const starts = lines.map((_, i) => new TextEncoder().encode(lines.slice(0, i).join('\n')).length + (i > 0 ? 1 : 0));
     for (const [i, start] of starts.slice(0, -1).entries()) {
-      for (const at of [start, start + 7, start + 8, start + 12, starts[i + 1] - 2, starts[i + 1] - 1]) {
+      for (const offset of [start, start + 7, start + 8, start + 12, starts[i + 1] - 2, starts[i + 1] - 1]) {
         const damaged = whole.slice();
-        damaged[at] ^= 1;
-        const found = await fileOf(tiny, { ...options, partial: new TextDecoder().decode(damaged) }).catch(
+        damaged[offset] ^= 1;
+        const actual = await fileOf(tiny, { ...options, partial: new TextDecoder().decode(damaged) }).catch(
           (error) => error,
         );
-        if (i === 0) assert.is(found.reason, 'partial', `byte ${at}: ${found}`);
-        else assert.is(found, wanted, `byte ${at} of line ${i}`);
+        if (i === 0) assert.is(actual.reason, 'partial', `byte ${offset}: ${actual}`);
+        else assert.is(actual, wanted, `byte ${offset} of line ${i}`);
       }
     }
   });
@@ -403,7 +403,7 @@ test('measureSensitivity() refuses weights that are not finite, which would give
   const [start] = header['model.layers.0.mlp.up_proj.weight'].data_offsets;
   file.set([0, 0, 0xc0, 0x7f], 8 + length + start);
   for (const estimator of ['fisher', 'noise'] as const) {
-    const reason = await measureSensitivity(modelFolder(config, file), { ...few, estimator }).catch((found) => found);
+    const reason = await measureSensitivity(modelFolder(config, file), { ...few, estimator }).catch((error) => error);
     assert.is(reason.name, 'FormatError');
     assert.match(
       reason.message,
@@ -414,17 +414,17 @@ test('measureSensitivity() refuses weights that are not finite, which would give
 
 test('measureSensitivity() tells of its progress', async () => {
   for (const estimator of ['fisher', 'noise'] as const) {
-    const seen: number[] = [];
+    const counts: number[] = [];
     let total = 0;
     await measureSensitivity(tiny, {
       ...{ ...few, estimator, levels: [0.01] },
       onProgress: (progress) => {
-        seen.push(progress.done);
+        counts.push(progress.done);
         total = progress.total;
       },
     });
-    assert.is(seen.at(-1), total);
-    assert.ok(seen.every((done, i) => done >= (seen[i - 1] ?? 0)));
+    assert.is(counts.at(-1), total);
+    assert.ok(counts.every((done, i) => done >= (counts[i - 1] ?? 0)));
   }
 });
 
@@ -474,19 +474,19 @@ test.run();
 
 /** A checkpoint in BF16 whose weights are zeros, which nobody holds. */
 function zerosOf(config: Config) {
-  let [at, bytesRead] = [0, 0];
+  let [offset, bytesRead] = [0, 0];
   const header: Record<string, object> = {};
   for (const [name, shape] of shapesOf(config)) {
-    const start = at;
-    at += 2 * shape.reduce((product, size) => product * size, 1);
-    header[name] = { dtype: 'BF16', shape, data_offsets: [start, at] };
+    const start = offset;
+    offset += 2 * shape.reduce((product, size) => product * size, 1);
+    header[name] = { dtype: 'BF16', shape, data_offsets: [start, offset] };
   }
   const json = new TextEncoder().encode(JSON.stringify(header));
   const head = new Uint8Array(8 + json.length);
   new DataView(head.buffer).setBigUint64(0, BigInt(json.length), true);
   head.set(json, 8);
   const model = {
-    byteLength: head.length + at,
+    byteLength: head.length + offset,
     slice(start: number, end: number) {
       const bytes = new Uint8Array(end - start);
       bytes.set(head.subarray(start, end));

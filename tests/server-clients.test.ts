@@ -6,7 +6,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { createAdaptorServer } from '@hono/node-server';
-import { generateObject, generateText, streamText, tool } from 'ai';
+import { embedMany, generateText, Output, streamText, tool } from 'ai';
 import OpenAI from 'openai';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -54,7 +54,7 @@ const messages = [{ role: 'user' as const, content: 'Hello' }];
 let sequences = 0; // that are open
 const idle = async () => {
   const busy = () => server.state.active + server.state.waiting + sequences;
-  for (let i = 0; i < 200 && busy() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let i = 0; i < 3000 && busy() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.equal({ ...server.state, sequences }, { active: 0, waiting: 0, loaded: ['tiny'], sequences: 0 });
 };
 
@@ -151,11 +151,11 @@ test('openai: an abort frees the place, of a stream and of an answer', async () 
   const abort = new AbortController();
   const request = { model: 'tiny', messages, max_tokens: 2000, ignore_eos: true } as const;
   const stream = await openai.chat.completions.create({ ...request, stream: true }, { signal: abort.signal });
-  const seen: string[] = [];
+  const names: string[] = [];
   try {
     for await (const chunk of stream) {
-      seen.push(chunk.id);
-      if (seen.length === 3) abort.abort();
+      names.push(chunk.id);
+      if (names.length === 3) abort.abort();
     }
   } catch {}
   await idle();
@@ -167,36 +167,108 @@ test('openai: an abort frees the place, of a stream and of an answer', async () 
   await idle();
 });
 
-test('ai: text, streams, tools and objects', async () => {
-  const provider = createOpenAICompatible({
-    name: 'higgs',
-    baseURL: `http://127.0.0.1:${port}/v1`,
-    apiKey: 'key',
-    supportsStructuredOutputs: true,
-  });
-  const asked = { model: provider('tiny'), messages, maxRetries: 0, temperature: 0 };
-  const { text } = await generateText({ ...asked, maxOutputTokens: 8 });
+const vercel = () => {
+  const baseURL = `http://127.0.0.1:${port}/v1`;
+  const apiKey = 'key';
+  const name = 'higgs';
+  return createOpenAICompatible({ ...{ name, baseURL, apiKey }, supportsStructuredOutputs: true, includeUsage: true });
+};
+const unit = z.object({ unit: z.enum(['C', 'F']), hot: z.boolean() });
+
+test('ai: text and streams, with usage', async () => {
+  const asked = { model: vercel()('tiny'), messages, maxRetries: 0, temperature: 0, maxOutputTokens: 8 };
+  const { text, usage, finishReason } = await generateText(asked);
   assert.is(text, await model.complete(messages, { maxTokens: 8 }));
+  const stream = streamText(asked);
   let streamed = '';
-  for await (const piece of streamText({ ...asked, maxOutputTokens: 8 }).textStream) streamed += piece;
+  for await (const piece of stream.textStream) streamed += piece;
   assert.is(streamed, text);
-  const unit = z.object({ unit: z.enum(['C', 'F']), hot: z.boolean() });
-  const { object } = await generateObject({ ...asked, schema: unit });
-  assert.type(object.hot, 'boolean');
-  const { toolCalls } = await generateText({
-    ...asked,
-    tools: { convert: tool({ inputSchema: unit }) },
-    toolChoice: 'required',
+  const { inputTokens, outputTokens } = await stream.usage;
+  assert.equal([inputTokens, outputTokens], [usage.inputTokens, usage.outputTokens]);
+  assert.is(await stream.finishReason, finishReason);
+});
+
+test('ai: objects of a schema, whole and as a stream', async () => {
+  const output = Output.object({ schema: unit });
+  const asked = { model: vercel()('tiny'), messages, maxRetries: 0, temperature: 0, output };
+  const whole = await generateText(asked);
+  unit.parse(whole.output);
+  const stream = streamText(asked);
+  let last: unknown;
+  for await (const part of stream.partialOutputStream) last = part;
+  assert.equal([last, await stream.output], [whole.output, whole.output]);
+});
+
+test('ai: tools, whole and as a stream, and what they gave goes back', async () => {
+  const asked = { model: vercel()('tiny'), messages, maxRetries: 0, temperature: 0, toolChoice: 'required' } as const;
+  const { toolCalls, response } = await generateText({ ...asked, tools: { convert: tool({ inputSchema: unit }) } });
+  for (const { toolName, input } of toolCalls) assert.ok(toolName === 'convert' && unit.parse(input));
+  const streamed = await streamText({ ...asked, tools: { convert: tool({ inputSchema: unit }) } }).toolCalls;
+  const saidBy = (calls: readonly { input: unknown }[]) => calls.map(({ input }) => input);
+  assert.equal(saidBy(streamed), saidBy(toolCalls));
+  const results = toolCalls.map(({ toolCallId, toolName }) => {
+    return { type: 'tool-result' as const, toolCallId, toolName, output: { type: 'text' as const, value: '20 C' } };
   });
-  assert.is(toolCalls[0].toolName, 'convert');
-  unit.parse(toolCalls[0].input);
+  const { text } = await generateText({
+    ...{ model: asked.model, maxRetries: 0, temperature: 0, maxOutputTokens: 8 },
+    messages: [...messages, ...response.messages, { role: 'tool', content: results }],
+  });
+  const calls = toolCalls.map(({ toolCallId, toolName, input }) => {
+    return {
+      id: toolCallId,
+      type: 'function' as const,
+      function: { name: toolName, arguments: JSON.stringify(input) },
+    };
+  });
+  const { choices } = await openai.chat.completions.create({
+    ...{ model: 'tiny', temperature: 0, max_tokens: 8 },
+    messages: [
+      ...messages,
+      { role: 'assistant', content: null, tool_calls: calls },
+      ...toolCalls.map(({ toolCallId }) => ({ role: 'tool' as const, tool_call_id: toolCallId, content: '20 C' })),
+    ],
+  });
+  assert.is(text, choices[0].message.content);
+});
+
+test('ai: embeddings, and probabilities, which are an option of this provider', async () => {
+  const embedding = await embedMany({ model: vercel().embeddingModel('tiny'), values: ['one', 'two'], maxRetries: 0 });
+  assert.equal(Float32Array.from(embedding.embeddings[1]), await model.embed('two', { normalize: true }));
+  assert.ok(embedding.usage.tokens > 0);
+  const { response, usage } = await generateText({
+    ...{ model: vercel()('tiny'), messages, maxRetries: 0, temperature: 0, maxOutputTokens: 8 },
+    ...{ providerOptions: { higgs: { logprobs: true, top_logprobs: 2 } }, include: { responseBody: true } },
+  });
+  const { choices } = response.body as OpenAI.ChatCompletion;
+  assert.is(choices[0].logprobs!.content!.length, usage.outputTokens);
+  for (const { logprob, top_logprobs: top } of choices[0].logprobs!.content!) assert.is(logprob, top[0].logprob);
+});
+
+test('ai: an abort frees the place, of a stream and of an answer', async () => {
+  const providerOptions = { higgs: { ignore_eos: true } };
+  const asked = { model: vercel()('tiny'), messages, maxRetries: 0, maxOutputTokens: 1900, providerOptions };
+  const abort = new AbortController();
+  const stream = streamText({ ...asked, abortSignal: abort.signal });
+  const pieces: string[] = [];
+  for await (const { type } of stream.fullStream) {
+    pieces.push(type);
+    if (type === 'text-delta') abort.abort();
+  }
+  assert.is(pieces.at(-1), 'abort');
+  await idle();
+  const second = new AbortController();
+  const answer = generateText({ ...asked, abortSignal: second.signal }).catch(({ name }: Error) => name);
+  while (server.state.active === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  second.abort();
+  assert.is(await answer, 'AbortError');
+  await idle();
 });
 
 const PYTHON = process.env.OPENAI_PYTHON ?? 'build/python/bin/python';
 const hasClient = spawnSync(PYTHON, ['-c', 'import openai']).status === 0;
 if (!hasClient) console.log(`skipped, as ${PYTHON} has no openai: openai for Python`);
 else {
-  test('openai for Python: chat, streams, schemas, tools, probabilities, embeddings, responses, errors', async () => {
+  test('openai for Python: chat, streams, schemas, tools, probabilities, embeddings, responses, errors, aborts', async () => {
     const script = 'tests/clients/openai_client.py';
     const { stdout } = await promisify(execFile)(PYTHON, [script, `http://127.0.0.1:${port}/v1`, 'key']);
     const got = JSON.parse(stdout);
@@ -207,6 +279,10 @@ else {
     assert.match(got.unit + got.call, /^[CF]{2}$/);
     assert.equal(Float32Array.from(got.embedding), await model.embed('two', { normalize: true }));
     assert.is(got.refused, 'temperature');
+    const [underWay, after, generated] = got.aborted;
+    assert.equal([underWay, after], [1, 0]);
+    assert.ok(generated > 0 && generated < 1900, `${generated} tokens`);
+    await idle();
   });
 }
 
@@ -252,7 +328,7 @@ test('a reader that takes nothing holds up no one', async () => {
 
 test('a server that ends writes out what is there, and gives up who takes nothing', async () => {
   const ending = createHttpServer((_, response) => void response.end(Buffer.alloc(64 << 20, 'x')));
-  const answers = answersOf(ending, { stalledMs: 300, closingMs: 20_000 });
+  const answers = answersOf(ending, { stalledMs: 2000, closingMs: 60_000 });
   await new Promise<void>((resolve) => ending.listen(0, '127.0.0.1', resolve));
   const { port } = ending.address() as AddressInfo;
   const ask = async () => {

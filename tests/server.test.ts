@@ -46,9 +46,9 @@ async function post(path: string, body: unknown, to = server): Promise<Answer> {
 const hello = [{ role: 'user', content: 'Hello' }];
 
 /** Waits for what comes soon, whatever the machine's speed; what never comes fails. */
-async function until(what: () => boolean): Promise<void> {
-  for (let i = 0; i < 10_000 && !what(); i++) await new Promise((resolve) => setTimeout(resolve));
-  assert.ok(what(), `it does not come: ${what}`);
+async function until(label: () => boolean): Promise<void> {
+  for (let i = 0; i < 10_000 && !label(); i++) await new Promise((resolve) => setTimeout(resolve));
+  assert.ok(label(), `it does not come: ${label}`);
 }
 const CHAT = '/v1/chat/completions';
 
@@ -244,8 +244,8 @@ test('metrics tell how many texts went through together', async () => {
   const server = createServer({ models: { tiny: model } });
   const passesOf = async () => {
     const text = await (await server.request('/metrics')).text();
-    const at = (name: string) => Number(new RegExp(`^higgs_batch_size${name} (\\d+)$`, 'm').exec(text)![1]);
-    return { one: at('_bucket{le="1"}'), all: at('_count'), texts: at('_sum') };
+    const bucket = (name: string) => Number(new RegExp(`^higgs_batch_size${name} (\\d+)$`, 'm').exec(text)![1]);
+    return { one: bucket('_bucket{le="1"}'), all: bucket('_count'), texts: bucket('_sum') };
   };
   const before = await passesOf();
   const ask = (seed: number) =>
@@ -297,7 +297,7 @@ test('tokenize and detokenize are each other’s inverse', async () => {
   assert.is(pieces.json.tokens.map(({ piece }: { piece: string }) => piece).join(''), 'ab');
 });
 
-for (const [what, path, body, status, message] of [
+for (const [label, path, body, status, message] of [
   ['no JSON', CHAT, '{"messages": [', 400, 'body must be JSON in UTF-8: it cannot be read'],
   ['no object', CHAT, '[]', 400, 'body must be a JSON object: got []'],
   ['no messages', CHAT, {}, 400, 'messages must be a list: got nothing'],
@@ -330,7 +330,7 @@ for (const [what, path, body, status, message] of [
   ['another path', '/v1/images', {}, 404, 'POST /v1/images is not served here'],
   ['another method', '/health', {}, 405, 'POST /health is not served here'],
 ] as const) {
-  test(`a request with ${what} is refused in the API’s shape`, async () => {
+  test(`a request with ${label} is refused in the API’s shape`, async () => {
     const { status: got, json } = await post(path, body);
     assert.is(got, status);
     assert.equal(Object.keys(json), ['error']);
@@ -367,14 +367,14 @@ test('hosts that are not the server’s, and origins that are not allowed, are r
   });
   assert.is(preflight.status, 204);
   const asked = 'authorization,x-stainless-lang';
-  const { headers: told } = await serve({ cors: 'https://app.example', apiKey: 'k' }).request(CHAT, {
+  const { headers: answer } = await serve({ cors: 'https://app.example', apiKey: 'k' }).request(CHAT, {
     method: 'OPTIONS',
     headers: {
       ...{ host: 'localhost', origin: 'https://app.example' },
       ...{ 'access-control-request-method': 'POST', 'access-control-request-headers': asked },
     },
   });
-  assert.is(told.get('access-control-allow-headers'), asked);
+  assert.is(answer.get('access-control-allow-headers'), asked);
   const keyless = await ask(
     { host: 'localhost', origin: 'https://app.example' },
     serve({ cors: 'https://app.example', apiKey: 'k' }),
@@ -439,7 +439,7 @@ test('a client that goes frees its place at once, in a stream and in a queue', a
   assert.is((await post(CHAT, { messages: hello, max_tokens: 2 }, narrow)).status, 200);
 });
 
-test('a slow reader that goes leaves no sequence in the model, and no grammar in use', async () => {
+test('a slow reader that goes leaves no sequence in the model, no grammar in use, and a log of what it took', async () => {
   const { language } = model;
   const { open } = language;
   const sequences = new Set<object>();
@@ -461,6 +461,8 @@ test('a slow reader that goes leaves no sequence in the model, and no grammar in
     assert.ok(sequences.size > 0);
     await reader.cancel();
     await until(() => sequences.size === 0 && server.state.active === 0);
+    const { promptTokens, generatedTokens, error } = logs.at(-1)!;
+    assert.ok(promptTokens > 0 && generatedTokens > 0 && error === 'the client has gone', JSON.stringify(logs.at(-1)));
   }
   language.open = open;
 });
@@ -512,9 +514,9 @@ test('models are loaded when they are asked for, and the one not used for longes
   const loader = (name: string) => ({
     bytes: async () => one,
     async load() {
-      const made = await servedModel({ seed: name.length });
-      const close = made.close;
-      return Object.assign(made, {
+      const served = await servedModel({ seed: name.length });
+      const close = served.close;
+      return Object.assign(served, {
         close() {
           closedNames.push(name);
           return close();
@@ -542,9 +544,9 @@ test('a model that is larger than it said, and than the memory, is closed and to
   const loader = {
     bytes: async () => 1,
     async load() {
-      const made = await servedModel();
-      const { close } = made;
-      return Object.assign(made, {
+      const served = await servedModel();
+      const { close } = served;
+      return Object.assign(served, {
         close: () => {
           closes++;
           return close();
@@ -556,6 +558,7 @@ test('a model that is larger than it said, and than the memory, is closed and to
   const { status, json } = await post(CHAT, { messages: hello, max_tokens: 2 }, small);
   assert.is(status, 503);
   assert.is(json.error.code, 'model_too_large');
+  assert.match(json.error.message, /^model .* needs \d+ MB of memory: the server has \d+ MB for models$/);
   assert.is(closes, 1);
   // It is known by now: it is not loaded again.
   assert.is((await post(CHAT, { messages: hello, max_tokens: 2 }, small)).status, 503);
@@ -750,7 +753,7 @@ test('values that the template cannot run with are refused, and no path is told'
   models.push(odd);
   const { status, json } = await post(CHAT, { messages: hello }, createServer({ models: { odd } }));
   assert.is(status, 400);
-  assert.is(json.error.message, 'messages must be such that the chat template runs: Unknown ArrayValue filter: nosuch');
+  assert.is(json.error.message, 'messages must suit the chat template: Unknown ArrayValue filter: nosuch');
 });
 
 test('responses refuse a call_id that is no string', async () => {

@@ -99,14 +99,14 @@ test('codes and groups of a row are those of the kernels', () => {
 });
 
 // A region of exactly so many bytes; `check` fails where what is behind it was written to.
-function exactly(memory: Arena, byteLength: number, what: string): { address: number; check(): void } {
+function exactly(memory: Arena, byteLength: number, label: string): { address: number; check(): void } {
   const GUARD = 4096;
   const address = memory.alloc(byteLength + GUARD);
   memory.bytes(address, byteLength + GUARD).fill(0xa5);
   const check = () => {
     const behind = memory.bytes(address + byteLength, GUARD);
     const first = behind.findIndex((byte) => byte !== 0xa5);
-    assert.ok(first < 0, `${what}: ${byteLength} bytes, and byte ${byteLength + first} was written`);
+    assert.ok(first < 0, `${label}: ${byteLength} bytes, and byte ${byteLength + first} was written`);
   };
   return { address, check };
 }
@@ -195,18 +195,18 @@ for (const grid of grids) {
         memory.reset();
         const [rows, most] = [9, 14];
         const groups = groupsPerRow(cols, groupSize);
-        const what = `${cols} columns, groups of ${groupSize}`;
+        const label = `${cols} columns, groups of ${groupSize}`;
         const packed = memory.place(new Uint8Array(rows * bytesPerRow(cols, grid)).fill(0x5a));
         const scales = memory.place(new Uint16Array(16 * groups).fill(0x3c00));
         let [weights, rowBytes] = [packed, bytesPerRow(cols, grid)];
         if (isBanded(grid)) {
           rowBytes = bandRowBytes(cols, grid.bits);
-          const bands = exactly(memory, 16 * rowBytes, `bands, ${what}`);
-          const scratch = exactly(memory, bandScratchBytes(cols), `bandRows, ${what}`);
+          const bands = exactly(memory, 16 * rowBytes, `bands, ${label}`);
+          const scratch = exactly(memory, bandScratchBytes(cols), `bandRows, ${label}`);
           decoder.bandRows(packed, rows, codesPerRow(cols, grid), grid.bits, bands.address, scratch.address);
           bands.check();
           scratch.check();
-          const unbanding = exactly(memory, unbandScratchBytes(cols), `unbandRow, ${what}`);
+          const unbanding = exactly(memory, unbandScratchBytes(cols), `unbandRow, ${label}`);
           const row = memory.alloc(bytesPerRow(cols, grid));
           decoder.unbandRow(bands.address, 1, codesPerRow(cols, grid), grid.bits, row, unbanding.address);
           unbanding.check();
@@ -216,11 +216,11 @@ for (const grid of grids) {
         memory.floats(x, most * cols).set(normals(most * cols, 5));
         const y = memory.alloc(most * rows * 4);
         for (const count of [1, 2, 5, 12, most]) {
-          const activation = exactly(memory, count * activationBytes(cols, groupSize), `quantizeActivation, ${what}`);
+          const activation = exactly(memory, count * activationBytes(cols, groupSize), `quantizeActivation, ${label}`);
           decoder.quantizeActivation(x, count, cols, groupSize, activation.address);
           activation.check();
           const size = productScratchBytes(cols, groupSize, count);
-          const scratch = exactly(memory, size, `matmul of ${count}, ${what}`);
+          const scratch = exactly(memory, size, `matmul of ${count}, ${label}`);
           decoder.matmul(
             ...([weights, rowBytes, scales, rows, cols, groupSize, integers, activation.address, count] as const),
             ...([y, rows, scratch.address] as const),

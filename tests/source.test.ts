@@ -20,7 +20,7 @@ test.before(async () => {
 test.after(() => rm(directory, { recursive: true, force: true }));
 
 const bytesOf = (...bytes: number[]) => new Uint8Array(bytes);
-const at = (name: string) => join(directory, name);
+const pathOf = (name: string) => join(directory, name);
 
 async function errorOf(promise: Promise<unknown>): Promise<Error> {
   return promise.then(
@@ -72,8 +72,8 @@ test('blobSource() slices a Blob', async () => {
 // --- files to read
 
 test('openFile() gives exactly the bytes asked for', async () => {
-  await writeFile(at('read'), bytesOf(0, 1, 2, 3, 4, 5));
-  const source = await openFile(at('read'));
+  await writeFile(pathOf('read'), bytesOf(0, 1, 2, 3, 4, 5));
+  const source = await openFile(pathOf('read'));
   assert.is(source.byteLength, 6);
   const [a, b] = await Promise.all([source.slice(4, 6), source.slice(0, 3)]);
   assert.equal([new Uint8Array(a), new Uint8Array(b)], [bytesOf(4, 5), bytesOf(0, 1, 2)]);
@@ -88,77 +88,104 @@ test('openFile() gives exactly the bytes asked for', async () => {
   }
   assert.equal(new Uint8Array(source.sliceSync!(1, 5)), bytesOf(1, 2, 3, 4));
   assert.throws(() => source.sliceSync!(2, 7), /must lie within the 6 bytes/);
+  assert.throws(() => source.sliceSync!(5, 2), /must lie within the 6 bytes/);
   const spare = new ArrayBuffer(4);
   assert.is(source.sliceSync!(2, 6, spare), spare);
   assert.equal(new Uint8Array(spare), bytesOf(2, 3, 4, 5));
   assert.is.not(source.sliceSync!(2, 5, spare), spare); // of another size
-  await source.close();
+  for (const shared of [false, true]) {
+    const memory = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1, shared }).buffer);
+    assert.is(source.sliceInto!(1, 5, memory.subarray(8, 12)), 4);
+    assert.equal(memory.slice(7, 13), bytesOf(0, 1, 2, 3, 4, 0));
+    assert.throws(() => source.sliceInto!(2, 7, memory.subarray(0, 5)), /must lie within the 6 bytes/);
+    assert.throws(() => source.sliceInto!(2, 6, memory.subarray(0, 3)), /^to must have 4 bytes: it has 3$/);
+    assert.is(await source.sliceIntoLater!(2, 6, memory.subarray(8, 12)), 4);
+    assert.equal(memory.slice(7, 13), bytesOf(0, 2, 3, 4, 5, 0));
+    for (const [end, length, message] of [
+      [7, 5, /must lie within the 6 bytes/],
+      [6, 3, /^to must have 4 bytes: it has 3$/],
+    ] as const) {
+      assert.match((await errorOf(source.sliceIntoLater!(2, end, memory.subarray(0, length)))).message, message);
+    }
+  }
+  const last = new Uint8Array(6);
+  const [count] = await Promise.all([source.sliceIntoLater!(0, 6, last), source.close()]); // which waits for it
+  assert.is(count, 6);
+  assert.equal(last, bytesOf(0, 1, 2, 3, 4, 5));
+  assert.match((await errorOf(source.sliceIntoLater!(0, 1, new Uint8Array(1)))).message, /must be open: it is closed$/);
   assert.throws(() => source.sliceSync!(0, 1), /must be open: it is closed$/);
+  assert.throws(() => source.sliceInto!(0, 1, new Uint8Array(1)), /must be open: it is closed$/);
 });
 
 test('openFile() says in one line why a file cannot be read', async () => {
-  await refused(openFile(at('none')), `cannot read ${at('none')}: no such file or directory (ENOENT)`, 'ENOENT');
+  await refused(
+    openFile(pathOf('none')),
+    `cannot read ${pathOf('none')}: no such file or directory (ENOENT)`,
+    'ENOENT',
+  );
   await refused(openFile(directory), `cannot read ${directory}: it is a directory (EISDIR)`, 'EISDIR');
-  await writeFile(at('plain'), '');
-  await refused(openFile(at('plain/x')), /a part of the path is not a directory \(ENOTDIR\)$/, 'ENOTDIR');
+  await writeFile(pathOf('plain'), '');
+  await refused(openFile(pathOf('plain/x')), /a part of the path is not a directory \(ENOTDIR\)$/, 'ENOTDIR');
 });
 
 test('openFile() does not wait at a pipe', async () => {
   if (process.platform === 'win32') return;
-  execFileSync('mkfifo', [at('pipe')]);
-  await refused(openFile(at('pipe')), `cannot read ${at('pipe')}: it is a pipe, not a regular file`);
+  execFileSync('mkfifo', [pathOf('pipe')]);
+  await refused(openFile(pathOf('pipe')), `cannot read ${pathOf('pipe')}: it is a pipe, not a regular file`);
 });
 
 test('openFile() says when the file has shrunk', async () => {
-  await writeFile(at('shrinks'), new Uint8Array(100));
-  const source = await openFile(at('shrinks'));
-  await truncate(at('shrinks'), 40);
+  await writeFile(pathOf('shrinks'), new Uint8Array(100));
+  const source = await openFile(pathOf('shrinks'));
+  await truncate(pathOf('shrinks'), 40);
   await refused(
     Promise.resolve(source.slice(10, 90)),
-    `cannot read ${at('shrinks')}: it had 100 bytes and has shrunk to 40`,
+    `cannot read ${pathOf('shrinks')}: it had 100 bytes and has shrunk to 40`,
   );
   assert.throws(() => source.sliceSync!(10, 90), /: it had 100 bytes and has shrunk to 40$/);
+  assert.throws(() => source.sliceInto!(10, 90, new Uint8Array(80)), /: it had 100 bytes and has shrunk to 40$/);
+  await refused(source.sliceIntoLater!(10, 90, new Uint8Array(80)), /: it had 100 bytes and has shrunk to 40$/);
   await source.close();
 });
 
 // --- files to write
 
 test('createFile() writes in order, also when writes are not awaited', async () => {
-  const sink = await createFile(at('write'));
+  const sink = await createFile(pathOf('write'));
   const writes = [sink.write(bytesOf(1, 2)), sink.write(bytesOf()), sink.write(bytesOf(3))];
   await sink.close();
   await Promise.all(writes);
-  assert.equal(new Uint8Array(await readFile(at('write'))), bytesOf(1, 2, 3));
-  assert.is((await errorOf(sink.write(bytesOf(4)))).message, `file ${at('write')} must be open: it is closed`);
+  assert.equal(new Uint8Array(await readFile(pathOf('write'))), bytesOf(1, 2, 3));
+  assert.is((await errorOf(sink.write(bytesOf(4)))).message, `file ${pathOf('write')} must be open: it is closed`);
   await sink.close();
   await sink.abort();
 });
 
 test('createFile() never overwrites', async () => {
-  await writeFile(at('there'), 'x');
-  await refused(createFile(at('there')), `cannot write ${at('there')}: it exists already (EEXIST)`, 'EEXIST');
-  assert.is(await readFile(at('there'), 'utf8'), 'x');
+  await writeFile(pathOf('there'), 'x');
+  await refused(createFile(pathOf('there')), `cannot write ${pathOf('there')}: it exists already (EEXIST)`, 'EEXIST');
+  assert.is(await readFile(pathOf('there'), 'utf8'), 'x');
   await refused(
-    createFile(at('no/where')),
-    `cannot write ${at('no/where')}: no such file or directory (ENOENT)`,
+    createFile(pathOf('no/where')),
+    `cannot write ${pathOf('no/where')}: no such file or directory (ENOENT)`,
     'ENOENT',
   );
 });
 
 test('createFile() goes on at `append` and drops what follows', async () => {
-  const first = await createFile(at('resumed'));
+  const first = await createFile(pathOf('resumed'));
   await first.write(bytesOf(1, 2, 3, 4, 5));
   await first.abort();
-  assert.equal(new Uint8Array(await readFile(at('resumed'))), bytesOf(1, 2, 3, 4, 5));
-  const second = await createFile(at('resumed'), { append: 2 });
+  assert.equal(new Uint8Array(await readFile(pathOf('resumed'))), bytesOf(1, 2, 3, 4, 5));
+  const second = await createFile(pathOf('resumed'), { append: 2 });
   await second.write(bytesOf(9));
   await second.close();
-  assert.equal(new Uint8Array(await readFile(at('resumed'))), bytesOf(1, 2, 9));
+  assert.equal(new Uint8Array(await readFile(pathOf('resumed'))), bytesOf(1, 2, 9));
   await refused(
-    createFile(at('resumed'), { append: 4 }),
-    `cannot write ${at('resumed')}: it has 3 bytes, 4 were to be kept`,
+    createFile(pathOf('resumed'), { append: 4 }),
+    `cannot write ${pathOf('resumed')}: it must still have its first 4 bytes: it has 3`,
   );
-  await refused(createFile(at('absent'), { append: 0 }), /no such file or directory \(ENOENT\)$/, 'ENOENT');
+  await refused(createFile(pathOf('absent'), { append: 0 }), /no such file or directory \(ENOENT\)$/, 'ENOENT');
 });
 
 test('fileError() says in one line that the disk is full', () => {
@@ -185,7 +212,7 @@ test('fileError() words codes it does not know by the system, and leaves other e
 // --- folders
 
 test('openFolder() lists files and links to files, sorted', async () => {
-  const folder = at('folder');
+  const folder = pathOf('folder');
   await mkdir(join(folder, 'inner'), { recursive: true });
   await writeFile(join(folder, 'b'), 'b');
   await writeFile(join(folder, 'A'), 'A');
@@ -210,7 +237,7 @@ test('openFolder() lists files and links to files, sorted', async () => {
 });
 
 test('openFolder() reads hundreds of files with a bounded number of handles', async () => {
-  const folder = at('many');
+  const folder = pathOf('many');
   await mkdir(folder);
   const names = Array.from({ length: 100 }, (_, i) => `f${i}`);
   for (const [i, name] of names.entries()) await writeFile(join(folder, name), bytesOf(i, i + 1));
@@ -224,6 +251,9 @@ test('openFolder() reads hundreds of files with a bounded number of handles', as
   }
   for (const [i, source] of sources.entries()) {
     assert.equal(new Uint8Array(source.sliceSync!(0, 2)), bytesOf(i, i + 1));
+    const to = new Uint8Array(2);
+    source.sliceInto!(0, 2, to);
+    assert.equal(to, bytesOf(i, i + 1));
   }
   assert.ok((await handles()) <= before + 2 * HANDLE_LIMIT);
   await writeFile(join(folder, 'f0'), 'longer');
@@ -266,11 +296,15 @@ test('directoryFolder() tells that an access handle takes no more, and lets go o
 });
 
 test('openCheckpoint() reads a directory of links, as in a Hugging Face cache', async () => {
-  const folder = at('snapshot');
+  const folder = pathOf('snapshot');
   await mkdir(folder);
   const header = new TextEncoder().encode('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}');
-  await writeFile(at('blob'), [new Uint8Array(new BigUint64Array([BigInt(header.length)]).buffer), header, bytesOf(7)]);
-  await symlink(at('blob'), join(folder, 'model.safetensors'));
+  await writeFile(pathOf('blob'), [
+    new Uint8Array(new BigUint64Array([BigInt(header.length)]).buffer),
+    header,
+    bytesOf(7),
+  ]);
+  await symlink(pathOf('blob'), join(folder, 'model.safetensors'));
   const opened = await openFolder(`${folder}/`);
   const checkpoint = await openCheckpoint(opened);
   const a = checkpoint.get('a')!;

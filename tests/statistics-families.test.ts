@@ -7,7 +7,7 @@ import { readStatistics, type StatisticsKind, type StatisticsOutput } from '../s
 import { UnsupportedError } from '../src/errors.ts';
 import { memorySink } from '../src/index.ts';
 import { writeAlphas } from '../src/linearity/alphas.ts';
-import type { Latent } from '../src/model/blocks/absorbed.ts';
+import type { Latent } from '../src/model/blocks/attention/absorbed.ts';
 import { weightsOf } from '../src/model/blocks/blocks.ts';
 import { type Experts, placesOf } from '../src/model/blocks/mixture.ts';
 import type { Linear } from '../src/model/linear.ts';
@@ -16,7 +16,7 @@ import { openSession, openSubject, planSession } from '../src/sensitivity/sessio
 import { randomSequences } from '../src/sensitivity/tokens.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
-import { groupsOf } from '../src/statistics/matrices.ts';
+import { groupWidths } from '../src/statistics/matrices.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { families } from './families/index.ts';
 import { type Plain, regionsOf } from './gradients.ts';
@@ -40,9 +40,9 @@ async function gather(folder: Folder, { mode = 'both', streamBytes, ...options }
       return { ...sink, close: async () => void written.push(sink.bytes()) };
     },
   };
-  const own = { output, mode, groupSize: GROUP, ...(streamBytes && { streamBytes }) };
+  const gathering = { output, mode, groupSize: GROUP, ...(streamBytes && { streamBytes }) };
   const settings = { tokens: TOKENS, draws: DRAWS, sequences: SEQUENCES, seed: SEED, source: 'random' } as const;
-  const alphas = await measureSensitivity(folder, { ...settings, ...options, statistics: own });
+  const alphas = await measureSensitivity(folder, { ...settings, ...options, statistics: gathering });
   return { file: written.at(-1)!, alphas };
 }
 
@@ -56,13 +56,13 @@ for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v2', 'deepseek_v3', 'gpt_o
     const { file, alphas } = await gather(folder, {});
     assert.is(writeAlphas(alphas), alone);
     const { bytes } = planSession(await openSubject(folder), { ...plan, statistics });
-    for (const [what, other] of [
+    for (const [label, other] of [
       ['2 threads', { threads: await startThreads(2) }],
       ['in turns, groups of one', { memoryLimit: bytes - 1, streamBytes: 1 }],
     ] as const) {
-      const found = await gather(folder, other);
-      assert.ok(Buffer.compare(found.file, file) === 0, `${what}: other bytes`);
-      assert.is(writeAlphas(found.alphas), alone, what);
+      const actual = await gather(folder, other);
+      assert.ok(Buffer.compare(actual.file, file) === 0, `${label}: other bytes`);
+      assert.is(writeAlphas(actual.alphas), alone, label);
     }
   });
 
@@ -71,28 +71,30 @@ for (const name of ['mixtral', 'qwen2_moe', 'deepseek_v2', 'deepseek_v3', 'gpt_o
     assert.ok([...wanted.values()].some(({ x }) => x.length < SEQUENCES * TOKENS));
     for (const mode of ['both', 'inputs'] as const) {
       const { file } = await gather(folder, { mode });
-      const found = await readStatistics(file.buffer, 'stats');
-      assert.equal([...found.weights.keys()], [...wanted.keys()]);
+      const actual = await readStatistics(file.buffer, 'stats');
+      assert.equal([...actual.weights.keys()], [...wanted.keys()]);
       for (const [weight, { x, d, isDown, isHidden, cols, rows }] of wanted) {
-        const { shape, parts } = found.weights.get(weight)!;
+        const { shape, parts } = actual.weights.get(weight)!;
         assert.equal(shape, [rows, cols]);
-        assert.equal(parts, isDown ? groupsOf(cols, GROUP) : [cols]);
-        const w = x.map((_, i) => d.slice(i * DRAWS, (i + 1) * DRAWS).reduce((sum, own) => sum + dot(own, own), 0));
+        assert.equal(parts, isDown ? groupWidths(cols, GROUP) : [cols]);
+        const w = x.map((_, i) =>
+          d.slice(i * DRAWS, (i + 1) * DRAWS).reduce((sum, gradient) => sum + dot(gradient, gradient), 0),
+        );
         const mean = w.reduce((sum, value) => sum + value, 0) / (SEQUENCES * TOKENS);
-        const own = outer(
+        const gram = outer(
           x,
           w.map((value) => (mode === 'both' ? value / mean : 1)),
           cols,
         );
-        let at = 0;
+        let offset = 0;
         for (const [i, width] of parts.entries()) {
           const block = Float64Array.from({ length: width * width }, (_, k) => {
-            return own[(at + Math.floor(k / width)) * cols + at + (k % width)];
+            return gram[(offset + Math.floor(k / width)) * cols + offset + (k % width)];
           });
-          close((await found.inputs(weight))[i], block, `${weight}, ${mode}, part ${i}`);
-          at += width;
+          close((await actual.inputs(weight))[i], block, `${weight}, ${mode}, part ${i}`);
+          offset += width;
         }
-        const outputs = await found.outputs(weight);
+        const outputs = await actual.outputs(weight);
         assert.is(outputs !== undefined, mode === 'both' && !isHidden, weight);
         const each = d.map(() => 1 / DRAWS);
         if (outputs) close(outputs, outer(d, each, rows), `${weight}, G`);
@@ -129,10 +131,10 @@ function outer(vectors: readonly Float64Array[], weights: readonly number[], n: 
 }
 
 // An expert that no token reached has zeros.
-function close(found: Float32Array, wanted: Float64Array, what: string): void {
-  assert.is(found.length, wanted.length, what);
-  const error = Math.sqrt(wanted.reduce((sum, value, i) => sum + (value - found[i]) ** 2, 0));
-  assert.ok(error <= 1e-4 * Math.sqrt(dot(wanted, wanted)), `${what}: off by ${error}`);
+function close(actual: Float32Array, wanted: Float64Array, label: string): void {
+  assert.is(actual.length, wanted.length, label);
+  const error = Math.sqrt(wanted.reduce((sum, value, i) => sum + (value - actual[i]) ** 2, 0));
+  assert.ok(error <= 1e-4 * Math.sqrt(dot(wanted, wanted)), `${label}: off by ${error}`);
 }
 
 interface Direct {
@@ -155,17 +157,18 @@ async function directly(folder: Folder): Promise<Map<string, Direct>> {
   const all = new Map<string, Direct>();
   const take = (linear: Linear, role: 'down' | 'hidden' | '', x: Source, d: Source, count = TOKENS) => {
     const { rows, cols } = linear;
-    const own = linear.single ?? linear.name;
-    if (!all.has(own)) all.set(own, { rows, cols, isDown: role === 'down', isHidden: role === 'hidden', x: [], d: [] });
+    const key = linear.single ?? linear.name;
+    if (!all.has(key)) all.set(key, { rows, cols, isDown: role === 'down', isHidden: role === 'hidden', x: [], d: [] });
     const read = ({ values, at, stride }: Source, i: number, width: number) =>
       Float64Array.from(values.subarray(at + i * stride, at + i * stride + width));
     for (let t = 0; t < count; t++) {
-      all.get(own)!.x.push(read(x, t, cols));
-      for (let draw = 0; draw < DRAWS; draw++) all.get(own)!.d.push(read(d, draw * count + t, rows));
+      all.get(key)!.x.push(read(x, t, cols));
+      for (let draw = 0; draw < DRAWS; draw++) all.get(key)!.d.push(read(d, draw * count + t, rows));
     }
   };
-  const at = (address: number, stride: number): Source => ({ values: floats, at: address / 4, stride });
-  const region = (name: string, stride: number, from = 0): Source => at(regions[name] + from * stride * 4, stride);
+  const sourceAt = (address: number, stride: number): Source => ({ values: floats, at: address / 4, stride });
+  const region = (name: string, stride: number, from = 0): Source =>
+    sourceAt(regions[name] + from * stride * 4, stride);
 
   const takeExperts = (block: Experts, before: Source) => {
     const { shared, apart, router, routing, chosen, gathers, gated, width, experts } = block;
@@ -173,21 +176,21 @@ async function directly(folder: Folder): Promise<Map<string, Direct>> {
     const { first, each } = placesOf(block);
     const weights = weightsOf(block);
     if (shared) {
-      const input = at(apart?.sharedInput ?? state.normed, dim);
+      const input = sourceAt(apart?.sharedInput ?? state.normed, dim);
       take(weights[0], 'hidden', input, region('dGate', shared.width));
       take(weights[1], 'hidden', input, region('dUp', shared.width));
       const d = shared.weight || apart ? region('dShared', dim) : before;
-      take(weights[2], 'down', at(shared.gated, shared.width), d);
+      take(weights[2], 'down', sourceAt(shared.gated, shared.width), d);
     }
     const counts = new Int32Array(experts.length);
     for (const expert of ints.subarray(chosen / 4, chosen / 4 + TOKENS * routing.top)) counts[expert]++;
     let from = 0;
     for (const [expert, count] of counts.entries()) {
       const [gate, up, down] = [0, 1, each - 1].map((i) => weights[first + expert * each + i]);
-      const input = at(gathers[0].to + from * dim * 4, dim);
+      const input = sourceAt(gathers[0].to + from * dim * 4, dim);
       take(gate, 'hidden', input, region('dGates', gate.rows, from * DRAWS), count);
       if (each === 3) take(up, 'hidden', input, region('dUps', width, from * DRAWS), count);
-      take(down, 'down', at(gated + from * width * 4, width), region('dOutputs', dim, from * DRAWS), count);
+      take(down, 'down', sourceAt(gated + from * width * 4, width), region('dOutputs', dim, from * DRAWS), count);
       from += count;
     }
   };
@@ -195,13 +198,13 @@ async function directly(folder: Folder): Promise<Map<string, Direct>> {
     const weights = weightsOf(block);
     const first = block.queryLatent ? 1 : 0;
     const d = (name: string, { rows }: Linear) => region(name, rows);
-    const normed = at(state.normed, block.latent.cols);
+    const normed = sourceAt(state.normed, block.latent.cols);
     if (block.queryLatent) take(weights[0], '', normed, d('dQueryLatents', weights[0]));
-    const queries = block.queryLatent ? at(block.queryLatent.values, block.queryLatent.width) : normed;
+    const queries = block.queryLatent ? sourceAt(block.queryLatent.values, block.queryLatent.width) : normed;
     take(weights[first], '', queries, d('dHeadQueries', weights[first]));
     take(weights[first + 1], '', normed, d('dKeys', weights[first + 1]));
-    take(weights[first + 2], '', at(block.rows, block.headDim), d('dKeyValues', weights[first + 2]));
-    take(weights[first + 3], '', at(block.values, weights[first + 3].cols), before);
+    take(weights[first + 2], '', sourceAt(block.rows, block.headDim), d('dKeyValues', weights[first + 2]));
+    take(weights[first + 3], '', sourceAt(block.values, weights[first + 3].cols), before);
     checkKeyValues(block);
   };
   // The gradient of the weight is that of the absorbed form, which families-backward compares with the loss.
@@ -227,8 +230,8 @@ async function directly(folder: Folder): Promise<Map<string, Direct>> {
     close(Float32Array.from(one), other, 'gradient of keys and values');
   };
 
-  for (const [sequence, own] of randomSequences(session.vocabulary, SEQUENCES, TOKENS, SEED).entries()) {
-    placeSequence(session, own);
+  for (const [sequence, ids] of randomSequences(session.vocabulary, SEQUENCES, TOKENS, SEED).entries()) {
+    placeSequence(session, ids);
     run({ kind: 'embed' });
     const streams: Float32Array[] = [];
     const stream = () => floats.slice(state.x / 4, state.x / 4 + TOKENS * state.dim);
@@ -255,9 +258,9 @@ async function directly(folder: Folder): Promise<Map<string, Direct>> {
         const names = regionsOf(block);
         const { output } = block.branch;
         for (const [i, linear] of weightsOf(block).slice(0, -1).entries()) {
-          take(linear, isHidden ? 'hidden' : '', at(linear.input, linear.cols), region(names[i], linear.rows));
+          take(linear, isHidden ? 'hidden' : '', sourceAt(linear.input, linear.cols), region(names[i], linear.rows));
         }
-        take(output, isHidden ? 'down' : '', at(output.input, output.cols), before);
+        take(output, isHidden ? 'down' : '', sourceAt(output.input, output.cols), before);
       }
     }
   }

@@ -15,7 +15,7 @@ import { openSession, openSubject, planSession } from '../src/sensitivity/sessio
 import { randomSequences } from '../src/sensitivity/tokens.ts';
 import { placeSequence } from '../src/sensitivity/work.ts';
 import type { Folder } from '../src/source/source.ts';
-import { groupsOf } from '../src/statistics/matrices.ts';
+import { groupWidths } from '../src/statistics/matrices.ts';
 import { startThreads } from '../src/workers/node.ts';
 import { crc32, readSafetensors, safetensors, type Tensor } from './checkpoints.ts';
 import { countBytes } from './counting.ts';
@@ -62,8 +62,8 @@ async function gather(folder: Folder, { mode = 'both', streamBytes, ...options }
   return { file: output.bytes(), alphas, written: output.written };
 }
 
-const sameBytes = (a: Uint8Array, b: Uint8Array, what: string) =>
-  assert.ok(Buffer.compare(a, b) === 0, `${what}: other bytes, ${a.length} and ${b.length}`);
+const sameBytes = (a: Uint8Array, b: Uint8Array, label: string) =>
+  assert.ok(Buffer.compare(a, b) === 0, `${label}: other bytes, ${a.length} and ${b.length}`);
 
 /** Bytes that a sequence keeps in its group. */
 async function sequenceBytes(folder: Folder): Promise<number> {
@@ -93,11 +93,11 @@ async function leastMemory(folder: Folder, sequences: number, mode: StatisticsKi
   return high;
 }
 
-test('groupsOf() are descending powers of two', () => {
-  assert.equal(groupsOf(2048, 1024), [1024, 1024]);
-  assert.equal(groupsOf(896, 1024), [512, 256, 128]);
-  assert.equal(groupsOf(172, 32), [32, 32, 32, 32, 32, 8, 4]);
-  assert.equal(groupsOf(1, 16), [1]);
+test('groupWidths() are descending powers of two', () => {
+  assert.equal(groupWidths(2048, 1024), [1024, 1024]);
+  assert.equal(groupWidths(896, 1024), [512, 256, 128]);
+  assert.equal(groupWidths(172, 32), [32, 32, 32, 32, 32, 8, 4]);
+  assert.equal(groupWidths(1, 16), [1]);
 });
 
 /** Models: random ones, and small ones of families with fused weights, norms behind blocks, multipliers, states. */
@@ -119,7 +119,7 @@ for (const { name, config, bytes } of models.filter((model) => some.includes(mod
     const { file, alphas } = await gather(folder, options);
     assert.is(writeAlphas(alphas), alone);
     const least = await leastMemory(folder, 5);
-    for (const [what, other, groups] of [
+    for (const [label, other, groups] of [
       ['3 threads', { threads: await startThreads(3) }, 1],
       ['groups of one', { streamBytes: 1 }, 5],
       ['groups of two', { streamBytes: 2.5 * (await sequenceBytes(folder)) }, 3],
@@ -130,10 +130,10 @@ for (const { name, config, bytes } of models.filter((model) => some.includes(mod
         5,
       ],
     ] as const) {
-      const found = await gather(folder, { ...options, ...other });
-      assert.is(found.written.length, groups, what);
-      sameBytes(found.file, file, what);
-      assert.is(writeAlphas(found.alphas), alone, what);
+      const actual = await gather(folder, { ...options, ...other });
+      assert.is(actual.written.length, groups, label);
+      sameBytes(actual.file, file, label);
+      assert.is(writeAlphas(actual.alphas), alone, label);
     }
     const { file: seeded } = await gather(folder, { ...options, seed: 4 });
     assert.ok(Buffer.compare(seeded, file) !== 0);
@@ -142,7 +142,7 @@ for (const { name, config, bytes } of models.filter((model) => some.includes(mod
 
 for (const mode of ['both', 'inputs'] as const) {
   test(`${mode}: a run goes on behind the last whole group, whatever is kept of it, and the file is the same`, async () => {
-    const config = configs.qwen3!;
+    const config = configs.qwen3;
     const folder = modelFolder(config, randomFile(config));
     const options = { mode, sequences: 6, seed: 1, streamBytes: mode === 'both' ? 140_000 : 24 * 64 * 4 * 2 };
     const partials: string[] = [];
@@ -150,8 +150,8 @@ for (const mode of ['both', 'inputs'] as const) {
     assert.is(whole.written.length, 3);
     for (const from of [undefined, ...whole.written]) {
       for (const partial of [undefined, partials[0], partials[1], partials.at(-1)]) {
-        const own = { ...options, ...(partial !== undefined && { partial }) };
-        const { file, alphas, written } = await gather(folder, own, keptStatistics(from));
+        const settings = { ...options, ...(partial !== undefined && { partial }) };
+        const { file, alphas, written } = await gather(folder, settings, keptStatistics(from));
         const done = from ? whole.written.indexOf(from) + 1 : 0;
         assert.is(written.length, 3 - done);
         sameBytes(file, whole.file, `${done} groups are there`);
@@ -177,7 +177,7 @@ for (const mode of ['both', 'inputs'] as const) {
 }
 
 test('what is continued must be of the same model and settings, and undamaged', async () => {
-  const config = configs.llama!;
+  const config = configs.llama;
   const folder = modelFolder(config, randomFile(config));
   const options = { sequences: 4, seed: 1, streamBytes: 1 };
   const [first] = (await gather(folder, options)).written;
@@ -219,16 +219,16 @@ for (const { name, config, bytes } of models) {
       for (const [weight, { cols, isDown, isHidden, H, A, G }] of wanted) {
         const { shape, parts } = statistics.weights.get(weight)!;
         const isNarrow = (isDown ? cols : shape[0]) <= 2 * GROUP;
-        assert.equal(parts, isDown && !isNarrow ? groupsOf(cols, GROUP) : [cols]);
+        assert.equal(parts, isDown && !isNarrow ? groupWidths(cols, GROUP) : [cols]);
         const inputs = await statistics.inputs(weight);
-        let at = 0;
+        let offset = 0;
         for (const [i, width] of parts.entries()) {
-          const own = mode === 'both' ? H : A;
+          const matrix = mode === 'both' ? H : A;
           const block = Float64Array.from({ length: width * width }, (_, k) => {
-            return own[(at + Math.floor(k / width)) * cols + at + (k % width)];
+            return matrix[(offset + Math.floor(k / width)) * cols + offset + (k % width)];
           });
           close(inputs[i], block, `${weight}, ${mode}, part ${i}`);
-          at += width;
+          offset += width;
         }
         const outputs = await statistics.outputs(weight);
         assert.is(outputs !== undefined, mode === 'both' && (!isHidden || isNarrow), weight);
@@ -238,11 +238,11 @@ for (const { name, config, bytes } of models) {
   });
 }
 
-function close(found: Float32Array, wanted: Float64Array, what: string): void {
-  assert.is(found.length, wanted.length, what);
+function close(actual: Float32Array, wanted: Float64Array, label: string): void {
+  assert.is(actual.length, wanted.length, label);
   const size = Math.sqrt(wanted.reduce((sum, value) => sum + value * value, 0));
-  const error = Math.sqrt(wanted.reduce((sum, value, i) => sum + (value - found[i]) ** 2, 0));
-  assert.ok(size > 0 && error < 1e-4 * size, `${what}: off by ${error} of ${size}`);
+  const error = Math.sqrt(wanted.reduce((sum, value, i) => sum + (value - actual[i]) ** 2, 0));
+  assert.ok(size > 0 && error < 1e-4 * size, `${label}: off by ${error} of ${size}`);
 }
 
 interface Direct {
@@ -275,8 +275,8 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
   const { dX } = workspace.fisher!;
   const read = (address: number, width: number, token: number) =>
     Float64Array.from(floats.subarray(address / 4 + token * width, address / 4 + (token + 1) * width));
-  for (const [sequence, own] of randomSequences(session.vocabulary, sequences, tokens, seed).entries()) {
-    placeSequence(session, own);
+  for (const [sequence, ids] of randomSequences(session.vocabulary, sequences, tokens, seed).entries()) {
+    placeSequence(session, ids);
     run({ kind: 'embed' });
     for (const block of state.blocks.keys()) run({ kind: 'block', block, save: true });
     for (let first = 0; first < tokens; first += state.logitRows) {
@@ -290,11 +290,13 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
       const isPlain = block.branch.postNorm === 0 && block.branch.multiplier === 1;
       const outputs = [...regionsOf(block).map((name) => regions[name]), isPlain ? 0 : regions.dBranch];
       for (const [place, { name, rows, cols, input }] of weightsOf(block).entries()) {
-        const found = all.get(name)!;
-        for (let t = 0; t < tokens; t++) found.x.push(read(input, cols, t));
+        const actual = all.get(name)!;
+        for (let t = 0; t < tokens; t++) actual.x.push(read(input, cols, t));
         for (let i = 0; i < draws * tokens; i++) {
-          const at = outputs[place];
-          found.d.push(at ? read(at, rows, i) : Float64Array.from(before.subarray(i * rows, (i + 1) * rows)));
+          const address = outputs[place];
+          actual.d.push(
+            address ? read(address, rows, i) : Float64Array.from(before.subarray(i * rows, (i + 1) * rows)),
+          );
         }
       }
     }
@@ -319,7 +321,7 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
       };
       const H = outer(
         x,
-        w.map((own) => own / mean),
+        w.map((weight) => weight / mean),
         cols,
       );
       const A = outer(
@@ -340,7 +342,7 @@ async function directly(folder: Folder, config: Config, sequences: number, seed:
 test('a run holds one block of matrices and the streams of a group, however many layers and sequences there are', async () => {
   const streamBytes = 700_000;
   const bound = async (layers: number, mode: StatisticsKind['mode']) => {
-    const config = { ...configs.llama!, num_hidden_layers: layers };
+    const config = { ...configs.llama, num_hidden_layers: layers };
     const folder = modelFolder(config, randomFile(config));
     const draws = mode === 'both' ? 2 : 1;
     const plan = {
@@ -360,10 +362,10 @@ test('a run holds one block of matrices and the streams of a group, however many
       counted.stop();
     }
     // Memories: the session's, and those of 4 MB that checksums are taken in.
-    const [session, ...checks] = counted.memories.filter((own) => own > 0).sort((a, b) => b - a);
-    assert.ok(checks.every((own) => own <= 66 * 65536));
+    const [session, ...checks] = counted.memories.filter((size) => size > 0).sort((a, b) => b - a);
+    assert.ok(checks.every((size) => size <= 66 * 65536));
     assert.ok(session <= Math.max(66 * 65536, bytes + 65536), `${session} bytes of memory, not ${bytes}`);
-    const streams = counted.floats.reduce((sum, own) => sum + own, 0);
+    const streams = counted.floats.reduce((sum, count) => sum + count, 0);
     assert.ok(streams > 0 && streams <= streamBytes, `${streams} bytes of streams`);
     return bytes;
   };
@@ -371,7 +373,7 @@ test('a run holds one block of matrices and the streams of a group, however many
 });
 
 test('readStatistics() names what is wrong with a file', async () => {
-  const config = configs.llama!;
+  const config = configs.llama;
   const folder = modelFolder(config, randomFile(config));
   const { file } = await gather(folder, { sequences: 2, source: 'random' });
   const { metadata, tensors } = readSafetensors(file);
@@ -379,12 +381,12 @@ test('readStatistics() names what is wrong with a file', async () => {
   const about = JSON.parse(metadata['higgs.about']);
   const weights = JSON.parse(metadata['higgs.weights']);
   // The file with something changed, and checksums that hold.
-  const changed = (own: Record<string, string | undefined>, change?: (tensors: Map<string, Tensor>) => void) => {
+  const changed = (values: Record<string, string | undefined>, change?: (tensors: Map<string, Tensor>) => void) => {
     const all = new Map(
-      [...tensors].map(([name, own]): [string, Tensor] => [name, { ...own, bytes: own.bytes.slice() }]),
+      [...tensors].map(([name, tensor]): [string, Tensor] => [name, { ...tensor, bytes: tensor.bytes.slice() }]),
     );
     change?.(all);
-    const text = Object.entries({ ...metadata, ...own }).filter((entry): entry is [string, string] => !!entry[1]);
+    const text = Object.entries({ ...metadata, ...values }).filter((entry): entry is [string, string] => !!entry[1]);
     const without = safetensors(Object.fromEntries(all), Object.fromEntries(text));
     const start = 8 + Number(new DataView(without.buffer).getBigUint64(0, true));
     const checked = [...all].filter(([name]) => !/^higgs\.(padding|checksums)/.test(name));
@@ -395,7 +397,7 @@ test('readStatistics() names what is wrong with a file', async () => {
   };
   const f32 = (count: number): Tensor => ({ dtype: 'F32', shape: [count], bytes: new Uint8Array(count * 4) });
   const json = JSON.stringify;
-  const shape = (name: string, own: object) => json({ ...weights, [name]: { ...weights[name], ...own } });
+  const shape = (name: string, entry: object) => json({ ...weights, [name]: { ...weights[name], ...entry } });
   for (const [bytes, message] of [
     [randomFile(config), /must be one of statistics: its metadata has no higgs\.statistics/],
     [changed({ 'higgs.statistics': '2' }), /higgs\.statistics must be 1, the version this release reads: it is "2"/],
@@ -450,12 +452,12 @@ test('readStatistics() names what is wrong with a file', async () => {
     assert.match(error.message, /stats/);
   }
   // What is wrong with a matrix is told when it is read.
-  const at = tensors.get(`${q}.H`)!.start;
+  const offset = tensors.get(`${q}.H`)!.start;
   const damaged = file.slice();
-  damaged[at + 5] ^= 1;
+  damaged[offset + 5] ^= 1;
   const rejects = async (bytes: Uint8Array<ArrayBuffer>, message: RegExp) => {
     const statistics = await readStatistics(bytes.slice().buffer, 'stats');
-    assert.is((await statistics.inputs(down)).length, groupsOf(172, GROUP).length);
+    assert.is((await statistics.inputs(down)).length, groupWidths(172, GROUP).length);
     await statistics.inputs(q).then(
       () => assert.unreachable(),
       (error) => assert.match(`${error.name}: ${error.message}`, message),
@@ -474,7 +476,7 @@ test('readStatistics() names what is wrong with a file', async () => {
 });
 
 test('weights that are not finite end a run, and name the weight', async () => {
-  const config = configs.llama!;
+  const config = configs.llama;
   const bytes = randomFile(config);
   const { tensors } = readSafetensors(bytes);
   const { start } = tensors.get('model.layers.1.mlp.up_proj.weight')!;

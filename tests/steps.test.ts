@@ -43,13 +43,13 @@ for (const grid of [...smallGrids, ...largeGrids, ...trellises]) {
       ] as const) {
         const matrix = { rows: ROWS, cols, grid, groupSize, seed };
         const weights = weightsOf(dtypes[i % dtypes.length], cols, cols);
-        const what = `${weights.dtype}, ${cols} columns, groups of ${groupSize}`;
+        const label = `${weights.dtype}, ${cols} columns, groups of ${groupSize}`;
         const expected = kernels.encode(matrix, weights);
         const rotated = kernels.rotateRows(matrix, weights);
         const rounded = kernels.roundRows(matrix, rotated);
-        sameBits(rotated.scales, expected.scales, `scales, ${what}`);
-        sameBits(rounded.sums, expected.sums, `sums, ${what}`);
-        sameBits(kernels.packRows(matrix, rounded.codes), expected.packed, `packed, ${what}`);
+        sameBits(rotated.scales, expected.scales, `scales, ${label}`);
+        sameBits(rounded.sums, expected.sums, `sums, ${label}`);
+        sameBits(kernels.packRows(matrix, rounded.codes), expected.packed, `packed, ${label}`);
         assert.is(rounded.codes.length, ROWS * codesPerRow(cols, grid));
         for (let row = 0; row < ROWS; row++) {
           const end = row * (cols + ROW_MARGIN) + cols;

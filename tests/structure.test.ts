@@ -139,11 +139,11 @@ test('imports follow the arrows', () => {
     const room = roomOf(name);
     assert.ok(allowed[room], `src/${name} is in no room that the house has`);
     for (const [, target] of code.matchAll(/from '(\.[^']+)'/g)) {
-      const path = normalize(join(dirname(name), target!)).replaceAll('\\', '/');
+      const path = normalize(join(dirname(name), target)).replaceAll('\\', '/');
       if (path.startsWith('..')) continue; // build/higgs.wasm, package.json
       const other = roomOf(path);
-      const known = leaves.includes(room) ? allowed[room] : [...leaves, ...allowed[room]];
-      assert.ok(other === room || known.includes(other), `src/${name} must not import src/${path}`);
+      const permitted = leaves.includes(room) ? allowed[room] : [...leaves, ...allowed[room]];
+      assert.ok(other === room || permitted.includes(other), `src/${name} must not import src/${path}`);
     }
   }
 });
@@ -165,10 +165,40 @@ test('what a file exports is imported somewhere, or is public', () => {
         /^export (?:async )?(?:function\*?|const|class|interface|type) (\w+)/gm,
       ),
     ]
-      .filter(([, word]) => !words.some(([other, own]) => other !== name && own.has(word)))
+      .filter(([, word]) => !words.some(([other, used]) => other !== name && used.has(word)))
       .map(([, word]) => `src/${name}: ${word}`),
   );
   assert.equal(unused, []);
+});
+
+// Names that two files export on purpose, and why.
+const shared: Readonly<Record<string, string>> = {
+  Sequence: 'text/ and model/ meet by this shape alone',
+  ExtendOptions: 'text/ and model/ meet by this shape alone',
+  OpenOptions: 'text/ and model/ meet by this shape alone',
+  startPool: 'workers/web.ts and workers/node.ts are one face in two runtimes',
+  startThreads: 'workers/web.ts and workers/node.ts are one face in two runtimes',
+};
+
+test('an exported name stands for one thing, and no other type has the name of an exported one', () => {
+  const declaration = /^(export )?(?:async )?(?:abstract )?(function\*?|const|class|interface|type) (\w+)/gm;
+  const places: Record<string, { types: string[]; exported: Set<string> }> = {};
+  for (const [name, code] of text) {
+    for (const [, isExported, kind, word] of code.matchAll(declaration)) {
+      const place = Object.hasOwn(places, word) ? places[word] : { types: [], exported: new Set<string>() };
+      places[word] = place;
+      if (isExported) place.exported.add(name);
+      else if (kind === 'interface' || kind === 'type') place.types.push(name);
+    }
+  }
+  const twice = Object.entries(places).flatMap(([word, { types, exported }]) => {
+    const files = [...exported, ...types];
+    return exported.size > 0 && files.length > 1 && !Object.hasOwn(shared, word)
+      ? [`${word}: ${files.join(', ')}`]
+      : [];
+  });
+  assert.equal(twice, []);
+  for (const word of Object.keys(shared)) assert.is(places[word]?.exported.size, 2, `${word} stands once: take it out`);
 });
 
 test('no room has more than 3,000 lines, those within it counted apart', () => {
@@ -183,7 +213,7 @@ test('files import nothing in a circle, types neither', () => {
     assert.not.ok(path.includes(name), `circle: ${[...path, name].join(' → ')}`);
     if (done.has(name)) return;
     for (const [, target] of (text.get(name) ?? '').matchAll(/from '(\.[^']+)'/g)) {
-      visit(normalize(join(dirname(name), target!)), [...path, name]);
+      visit(normalize(join(dirname(name), target)), [...path, name]);
     }
     done.add(name);
   };
@@ -193,7 +223,7 @@ test('files import nothing in a circle, types neither', () => {
 const homes: readonly [what: RegExp, where: RegExp][] = [
   [
     /from 'node:/,
-    /^(source\/(file|handles|system)|workers\/node|grids\/maker\/\w+|(cli|cli\/common|disk|terminal)\/\w+)\.ts$/,
+    /^(source\/(file|handles|system)|workers\/(node|spawn)|grids\/maker\/\w+|(cli|cli\/common|disk|terminal)\/\w+)\.ts$/,
   ],
   [/\bWebAssembly\./, /^(kernels\/[\w/]+|higgs|workers\/web)\.ts$/],
   [/@assemblyscript\/loader/, /^kernels\/instantiate\.ts$/],
@@ -206,10 +236,10 @@ const homes: readonly [what: RegExp, where: RegExp][] = [
   [/\beval\(|new Function\(/, /^$/],
 ];
 
-for (const [what, where] of homes) {
-  test(`${what.source} stands only where it belongs`, () => {
+for (const [label, where] of homes) {
+  test(`${label.source} stands only where it belongs`, () => {
     for (const [name, code] of text) {
-      if (!where.test(name)) assert.not.ok(what.test(code.replace(/\/\/.*|\/\*[\s\S]*?\*\//g, '')), `src/${name}`);
+      if (!where.test(name)) assert.not.ok(label.test(code.replace(/\/\/.*|\/\*[\s\S]*?\*\//g, '')), `src/${name}`);
     }
   });
 }
@@ -252,9 +282,9 @@ test('the tree of ARCHITECTURE.md has every room, and every file at the top of s
 
 test('the arrows of ARCHITECTURE.md are those that imports follow', () => {
   const [, arrows] = blocksOf(architecture);
-  const told = [...arrows.matchAll(/^(\S+) +→(.*)$/gm)].map(([, room, others]) => [room, words(others).sort()]);
+  const arrowsOf = [...arrows.matchAll(/^(\S+) +→(.*)$/gm)].map(([, room, others]) => [room, words(others).sort()]);
   const held = Object.entries(drawn).map(([room, others]) => [room, [...others].sort()]);
-  assert.equal(Object.fromEntries(told), Object.fromEntries(held));
+  assert.equal(Object.fromEntries(arrowsOf), Object.fromEntries(held));
   const [, named] = /The leaves are (.*)\.$/m.exec(architecture) ?? [];
   assert.equal([...(named ?? '').matchAll(/`([\w.]+)\/?`/g)].map(([, leaf]) => leaf).sort(), [...leaves].sort());
 });
@@ -292,12 +322,12 @@ test('comments name files that are there', () => {
       .map((path) => `/${folder}/${path.replaceAll('\\', '/')}`)
       .filter((path) => !path.includes('/node_modules/')),
   );
-  const known = [...paths, ...readdirSync('.').map((name) => `/${name}`)];
+  const targets = [...paths, ...readdirSync('.').map((name) => `/${name}`)];
   for (const path of paths.filter((path) => /\.(ts|mjs)$/.test(path))) {
     for (const [, comment] of readFileSync(`.${path}`, 'utf8').matchAll(/(?:^|\s)(?:\/\/|\*|\/\*\*) (.*)$/gm)) {
       for (const [named] of comment.matchAll(/(?<![\w*./-])\w[\w./-]*\.(?:ts|mjs|md)\b/g)) {
         assert.ok(
-          known.some((place) => place.endsWith(`/${named}`)),
+          targets.some((place) => place.endsWith(`/${named}`)),
           `${path} names ${named}`,
         );
       }
@@ -308,7 +338,7 @@ test('comments name files that are there', () => {
 test.run();
 
 function blocksOf(document: string): string[] {
-  return [...document.matchAll(/^```\n([\s\S]*?)^```$/gm)].map(([, block]) => block!);
+  return [...document.matchAll(/^```\n([\s\S]*?)^```$/gm)].map(([, block]) => block);
 }
 
 function words(text: string): string[] {

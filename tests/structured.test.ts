@@ -164,11 +164,11 @@ test('responses and completions take schemas, too', async () => {
   assert.type(JSON.parse(plain.json.choices[0].text).ok, 'boolean');
 });
 
-for (const [what, schema, message] of [
+for (const [label, schema, message] of [
   [
     'a pattern that takes for ever',
     { type: 'string', pattern: '(a+)+$' },
-    /pattern .* letters, classes, groups and counts are/,
+    /pattern .* more than letters, classes, groups and counts/,
   ],
   ['a keyword that is not known', { type: 'object', wrong: 1 }, /it has .*wrong/],
   ['a reference to elsewhere', { $ref: 'https://example.com/x.json' }, /a reference leads elsewhere/],
@@ -202,7 +202,7 @@ for (const [what, schema, message] of [
   ['alternatives of both kinds', { anyOf: [{ type: 'string' }], oneOf: [{ type: 'null' }] }, /anyOf.* twice/],
   ['a required name with a quote', { type: 'object', required: ['a"b'] }, /does not stand in JSON as it is/],
 ] as const) {
-  test(`a schema with ${what} is refused`, async () => {
+  test(`a schema with ${label} is refused`, async () => {
     const { status, json } = await post(CHAT, {
       model: 'PLAIN',
       messages,
@@ -558,7 +558,7 @@ test('streams tell calls with index, id, name and arguments', async () => {
 test('tool_choice must name a tool', async () => {
   const ask = async (more: object) =>
     (await post(CHAT, { model: 'HERMES', messages, max_tokens: 1, ...more })).json.error.message;
-  assert.is(await ask({ tool_choice: 'required' }), 'tool_choice must be for tools: there are none');
+  assert.is(await ask({ tool_choice: 'required' }), 'tool_choice must come with tools: got none');
   const other = { type: 'function', function: { name: 'other' } };
   assert.match(await ask({ tools, tool_choice: other }), /tool_choice must name one of the tools: got "other"/);
   assert.match(await ask({ tools: [{ type: 'web_search' }] }), /tools\[0\]\.type must be/);

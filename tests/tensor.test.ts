@@ -9,7 +9,7 @@ import { smallGrids } from '../src/grids/small.ts';
 import { wrapKernels } from '../src/kernels/kernels.ts';
 import { loadKernels } from '../src/kernels/load.ts';
 import { runPlan } from '../src/quantize/checkpoint.ts';
-import { openStored } from '../src/quantize/format.ts';
+import { openQuantized } from '../src/quantize/format.ts';
 import { planCheckpoint } from '../src/quantize/plan.ts';
 import { verifyCheckpoint } from '../src/quantize/verify.ts';
 import { localPool } from '../src/workers/pool.ts';
@@ -69,7 +69,7 @@ test('weights in another code are quantized to the bytes of the same weights as 
   assert.equal(fromCode, fromPlain);
   assert.equal(reads, [1048 * COLS * 4, 452 * COLS * 4]);
 
-  const stored = await openStored(await openCheckpoint(outputs[0].folder()));
+  const stored = await openQuantized(await openCheckpoint(outputs[0].folder()));
   const report = await verifyCheckpoint(stored, { pool, kernels, against: checkpointOf(coded(reads)) });
   assert.equal([report.bytesIn, report.tensors.length], [ROWS * COLS * 4, 1]); // else it had thrown
   const other = {

@@ -8,7 +8,7 @@ import { readLine } from '../src/terminal/conversation.ts';
 import { percentText, precise } from '../src/terminal/figures.ts';
 import { layerTables } from '../src/terminal/layers.ts';
 import { bash, fish, type Verb, zsh } from '../src/terminal/shells.ts';
-import { nearest } from '../src/terminal/usage.ts';
+import { similarNames } from '../src/terminal/usage.ts';
 import { withinContext } from '../src/text/context.ts';
 
 const grid = (layer: number, kind: string, value: string) => ({ name: `model.layers.${layer}.${kind}.weight`, value });
@@ -62,7 +62,7 @@ test('readLine() tells turns from commands, and refuses what it does not know', 
     const typed = readLine(line);
     return typed.kind === 'refused' ? typed.reason : typed.kind;
   };
-  assert.match(refused('/hlep'), /^\/hlep is no command\. Did you mean \/help\?/);
+  assert.match(refused('/hlep'), /^\/hlep is not a command\. Did you mean \/help\?/);
   assert.match(refused('/set temprature 1'), /Did you mean temperature\?/);
   assert.match(refused('/set temperature hot'), /temperature must be a number from 0 to 100: got hot/);
   assert.match(refused('/set temperature'), /temperature must have a value/);
@@ -87,12 +87,12 @@ test('withinContext() forgets the oldest turns, neither the system’s words nor
   assert.equal(left(1), ['16', 2]);
 });
 
-test('nearest() gives the names that are most alike, and none that are far', () => {
+test('similarNames() gives the names that are most alike, and none that are far', () => {
   const names = ['t4', 't4c', 'p2n256', 'p2n16', 'quantize'];
-  assert.equal(nearest('p2n265', names), ['p2n256']);
-  assert.equal(nearest('Quantise', names), ['quantize']);
-  assert.equal(nearest('t', names), ['t4']);
-  assert.equal(nearest('llama', names), []);
+  assert.equal(similarNames('p2n265', names), ['p2n256']);
+  assert.equal(similarNames('Quantise', names), ['quantize']);
+  assert.equal(similarNames('t', names), ['t4']);
+  assert.equal(similarNames('llama', names), []);
 });
 
 test('precise() and percentText() have digits and no exponents', () => {

@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert';
 import { FileError, FormatError, UnsupportedError } from '../src/errors.ts';
 import { openFolder } from '../src/source/file.ts';
 import { folderOf } from '../src/source/memory.ts';
-import { createTokenizer, openTokenizer, type Tokenizer } from '../src/text/tokenizer.ts';
+import { createTokenizer, readTokenizer, type Tokenizer } from '../src/text/tokenizer.ts';
 import { BEGIN, byteCharacters, byteLevelContent, byteLevelTokenizer } from './tokenizers.ts';
 
 const test = suite('tokenizer');
@@ -30,7 +30,7 @@ let books: Tokenizer;
 async function open(path: string): Promise<Tokenizer> {
   const folder = await openFolder(path);
   try {
-    return await openTokenizer(folder);
+    return await readTokenizer(folder);
   } finally {
     await folder.close();
   }
@@ -158,13 +158,13 @@ test('stream() gives a character when its last byte has come, and U+FFFD only at
 
 test('stream() goes on behind a prompt: the space of the first word stays, a cut character is completed', () => {
   const [the] = books.encode('the', { special: false });
-  assert.is(books.stream().push(the!), 'the');
-  assert.is(books.stream([1]).push(the!), 'the');
-  assert.is(books.stream(books.encode('x')).push(the!), ' the');
+  assert.is(books.stream().push(the), 'the');
+  assert.is(books.stream([1]).push(the), 'the');
+  assert.is(books.stream(books.encode('x')).push(the), ' the');
   const characters = byteCharacters();
   const tokenizer = byteLevelTokenizer();
   const [first, second] = [...new TextEncoder().encode('é')].map((byte) => tokenizer.idOf(characters[byte])!);
-  assert.is(tokenizer.stream([first!]).push(second!), 'é');
+  assert.is(tokenizer.stream([first]).push(second), 'é');
 });
 
 test('the pieces of stream() make what decode() makes', () => {
@@ -200,12 +200,12 @@ test('decoders: Metaspace, none at all, unknown ones', () => {
   assert.is(createTokenizer({ model }, {}, 'file').decode([1, 1]), 'b b');
   const never = { type: 'Metaspace', prepend_scheme: 'never' };
   assert.is(createTokenizer({ model, decoder: never }, {}, 'file').decode([0, 1]), ' ab');
-  const known: [unknown, RegExp][] = [
+  const refused: [unknown, RegExp][] = [
     [{ type: 'CTC' }, /x\.json: tokenizer's decoder must be ByteLevel.*got CTC/],
     [{ type: 'WordPiece', prefix: 5 }, /x\.json: decoder WordPiece's prefix must be a text .*got 5/],
     [{ type: 'Sequence', decoders: [{ type: 'Fuse' }, { type: 'Strip', content: ' ', start: 1, stop: 1 }] }, /Strip/],
   ];
-  for (const [decoder, message] of known) {
+  for (const [decoder, message] of refused) {
     assert.throws(
       () => createTokenizer({ model, decoder }, {}, 'x.json'),
       (error: Error) =>
@@ -262,12 +262,12 @@ const broken: [name: string, files: Record<string, string>, kind: unknown, messa
   ],
 ];
 for (const [name, files, kind, message] of broken) {
-  test(`openTokenizer() names the file and the fault: ${name}`, async () => {
+  test(`readTokenizer() names the file and the fault: ${name}`, async () => {
     const buffers = Object.entries(files).map(([file, text]) => [
       file,
       name === 'not UTF-8' ? Uint8Array.of(0xff).buffer : bytesOf(text),
     ]);
-    const error = await openTokenizer(folderOf('m', Object.fromEntries(buffers))).then(
+    const error = await readTokenizer(folderOf('m', Object.fromEntries(buffers))).then(
       () => undefined,
       (each) => each,
     );

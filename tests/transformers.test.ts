@@ -32,9 +32,9 @@ interface Made {
 }
 
 // A family's checkpoint as `higgs quantize` and `higgs export --transformers` write it.
-async function made(family: string, name: string, options: object): Promise<Made> {
+async function madeWith(family: string, name: string, options: object): Promise<Made> {
   const path = join(scratch, name);
-  const { model, logits } = families[family]!;
+  const { model, logits } = families[family];
   // As it is written, with 0.0 for zero; of the older names transformers 5.18 forgets yarn where layers have ropes of their own.
   const text = readFileSync(`tests/families/${family}/config.json`, 'utf8');
   const config = new TextEncoder().encode(
@@ -73,8 +73,8 @@ function farOff({ path, references, wanted }: Made): number {
   let most = 0;
   for (const [i, { context }] of references.entries()) {
     for (const kind of ['packed', 'plain']) {
-      const found = [...valuesOf(tensors.get(`${kind}.${context}`)!)];
-      most = Math.max(most, farthest(found, wanted[i]!) / Math.max(1, deviation(wanted[i]!)));
+      const actual = [...valuesOf(tensors.get(`${kind}.${context}`)!)];
+      most = Math.max(most, farthest(actual, wanted[i]) / Math.max(1, deviation(wanted[i])));
     }
   }
   return most;
@@ -84,7 +84,7 @@ testWith(test, 'python', 'every family that runs has our logits, of weights that
   const all: [string, Made][] = [];
   for (const [i, family] of Object.keys(families).entries()) {
     const grid = ['t4', 'p2n256', 't4z', 'p3n512', 't5'][i % 5];
-    all.push([`${family}, ${grid}`, await made(family, family, { grid, embeddings: i % 2 ? 't6' : 'p1n256' })]);
+    all.push([`${family}, ${grid}`, await madeWith(family, family, { grid, embeddings: i % 2 ? 't6' : 'p1n256' })]);
   }
   const sizes = run(python, '--dtype', 'float64', ...all.map(([, { path }]) => path));
   assert.equal(far(all), []);
@@ -93,21 +93,21 @@ testWith(test, 'python', 'every family that runs has our logits, of weights that
 
 testWith(test, 'python', 'every grid, a mixed plan, weights of which some stay as they are', async (python) => {
   const all: [string, Made][] = [];
-  for (const grid of GRIDS.split(' ')) all.push([grid, await made('llama', grid, { grid, embeddings: grid })]);
+  for (const grid of GRIDS.split(' ')) all.push([grid, await madeWith('llama', grid, { grid, embeddings: grid })]);
   for (const family of ['qwen2', 'mixtral', 'olmoe']) {
     const options = { bpw: 5, alphas: priorAlphas, embeddings: 't6' };
-    all.push([`${family}, mixed`, await made(family, `${family}-mixed`, options)]);
+    all.push([`${family}, mixed`, await madeWith(family, `${family}-mixed`, options)]);
   }
   // Some experts as they are: the stack cannot stay packed, and is decoded as it is loaded.
   const exclude = /experts\.1\..*(gate_proj|w1)|layers\.1\./;
-  all.push(['mixtral, parts', await made('mixtral', 'mixtral-parts', { grid: 't4', exclude })]);
-  all.push(['no signs', await made('qwen3', 'unsigned', { grid: 't4', signs: 'none', groupSize: 1024 })]);
+  all.push(['mixtral, parts', await madeWith('mixtral', 'mixtral-parts', { grid: 't4', exclude })]);
+  all.push(['no signs', await madeWith('qwen3', 'unsigned', { grid: 't4', signs: 'none', groupSize: 1024 })]);
   run(python, ...all.map(([, { path }]) => path));
   assert.equal(far(all), []);
 });
 
 testWith(test, 'python', 'importing the file does instead of trusting code; halves compute, too', async (python) => {
-  const one = await made('llama', 'imported', { grid: 't4', embeddings: 't4' });
+  const one = await madeWith('llama', 'imported', { grid: 't4', embeddings: 't4' });
   run(python, '--import', 'python/higgs_wasm.py', one.path);
   assert.equal(far([['imported', one]]), []);
   for (const [dtype, most] of [
@@ -121,8 +121,8 @@ testWith(test, 'python', 'importing the file does instead of trusting code; halv
 });
 
 testWith(test, 'python', 'without the file transformers refuses, and says what is missing', async (python) => {
-  const { path } = await made('qwen2', 'refused', { grid: 't4' });
-  const { path: inner } = await made('gemma3', 'refused-inner', { grid: 't4' });
+  const { path } = await madeWith('qwen2', 'refused', { grid: 't4' });
+  const { path: inner } = await madeWith('gemma3', 'refused-inner', { grid: 't4' });
   const program = (kind: string, folder: string) =>
     `from transformers import ${kind}; ${kind}.from_pretrained(${JSON.stringify(folder)})`;
   for (const [kind, folder] of [
@@ -137,7 +137,7 @@ testWith(test, 'python', 'without the file transformers refuses, and says what i
 });
 
 testWith(test, 'python', 'dequantize writes what transformers loads without the file', async (python) => {
-  const one = await made('mixtral', 'to-plain', { grid: 't4', embeddings: 't4' });
+  const one = await madeWith('mixtral', 'to-plain', { grid: 't4', embeddings: 't4' });
   const path = join(scratch, 'plain');
   rmSync(join(one.path, 'logits.safetensors'));
   execFileSync(process.execPath, ['build/higgs.js', 'dequantize', one.path, '-o', path, '--dtype', 'f32', '--quiet']);

@@ -17,7 +17,7 @@ import {
   toIntegers,
   toReals,
 } from '../src/grids/maker/trellis/tables.ts';
-import { errorOf, tally } from '../src/grids/maker/trellis/tally.ts';
+import { tableError, tally } from '../src/grids/maker/trellis/tally.ts';
 import { checkTrellis, memoryOf } from '../src/grids/trellis.ts';
 import { trellises } from '../src/grids/trellises.ts';
 import { loadKernels } from '../src/kernels/load.ts';
@@ -88,8 +88,8 @@ for (const trellis of trellises) {
     const rows = draws(256, 256, random(31));
     const codes = code(rows, { ...trellis, tables: withOffsets(trellis) });
     const errors = Array.from({ length: rows.count }, (_, row) => {
-      const own = codes.slice(row * 1024, (row + 1) * 1024);
-      const values = trellis.kept ? labelValues(own, trellis as LabelTrellis) : trellisValues(own, trellis);
+      const rowCodes = codes.slice(row * 1024, (row + 1) * 1024);
+      const values = trellis.kept ? labelValues(rowCodes, trellis as LabelTrellis) : trellisValues(rowCodes, trellis);
       return values.reduce((sum, v, i) => sum + (rows.weights[row * 1024 + i] - v) ** 2, 0) / 1024;
     });
     const mean = errors.reduce((sum, v) => sum + v, 0) / rows.count;
@@ -140,14 +140,14 @@ test('refit() never raises the error of the codes that it is given', () => {
     const counts = tally(sample, code(sample, integers), shape);
     const before = toReals(integers);
     const after = refit(shape, counts, before);
-    assert.ok(errorOf(counts, after) < errorOf(counts, before), name);
+    assert.ok(tableError(counts, after) < tableError(counts, before), name);
     // No other table of the shape is better: a move of any entry raises the error.
     const first = firsts(shape);
     for (let i = 0; i < 48; i++) {
       if (first[i] !== i) continue;
       for (const by of [-1e-3, 1e-3]) {
         const moved = after.map((v, j) => (first[j] === i ? v + by : v));
-        assert.ok(errorOf(counts, moved) >= errorOf(counts, after) - 1e-9, `${name} entry ${i}`);
+        assert.ok(tableError(counts, moved) >= tableError(counts, after) - 1e-9, `${name} entry ${i}`);
       }
     }
   }
@@ -159,10 +159,10 @@ test('polish() never raises the error and keeps the shape when it starts from ra
     const sample = quantiles(2, 64);
     shuffle(sample, uniform);
     const start = toIntegers(shape, scattered(shape, [0.7, 0.4, 0.4], uniform));
-    const before = errorOf(tally(sample, code(sample, start), shape), toReals(start));
+    const before = tableError(tally(sample, code(sample, start), shape), toReals(start));
     const { trellis, error } = polish(shape, start, sample, code, 2);
     assert.ok(error < before, name);
-    assert.is(error, errorOf(tally(sample, code(sample, trellis), shape), toReals(trellis)), name);
+    assert.is(error, tableError(tally(sample, code(sample, trellis), shape), toReals(trellis)), name);
     const tables = trellis.tables.slice(0, shape.kept ? 32 : 48);
     checkTrellis({ ...trellis, tables, name, p: 1, mse: error });
     firsts(shape).forEach((first, i) => {
@@ -179,12 +179,13 @@ test('search() gives the same integers when it runs again, and better ones than 
   ];
   for (const name of ['t4f', 't3f', 't2c']) {
     const { shape, spread } = TRELLIS_RECIPES[name];
-    const made = search(shape, spread, rounds, code, random(9));
-    assert.equal(search(shape, spread, rounds, code, random(9)), made, name);
+    const candidates = search(shape, spread, rounds, code, random(9));
+    assert.equal(search(shape, spread, rounds, code, random(9)), candidates, name);
     const start = toIntegers(shape, scattered(shape, spread, random(9)));
     const fresh = draws(16, 256, random(8));
-    const error = (trellis: typeof made) => errorOf(tally(fresh, code(fresh, trellis), shape), toReals(trellis));
-    assert.ok(error(made) < 0.8 * error(start), `${name}: ${error(start)} to ${error(made)}`);
+    const error = (trellis: typeof candidates) =>
+      tableError(tally(fresh, code(fresh, trellis), shape), toReals(trellis));
+    assert.ok(error(candidates) < 0.8 * error(start), `${name}: ${error(start)} to ${error(candidates)}`);
   }
 });
 

@@ -51,11 +51,11 @@ for (const [grid, groupSize, name] of [
 
 test.run();
 
-function near(found: Float32Array, wanted: Float64Array[], tolerance: number): void {
+function near(actual: Float32Array, wanted: Float64Array[], tolerance: number): void {
   const width = wanted[0].length;
   let most = 0;
   for (const [t, row] of wanted.entries()) {
-    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(found[t * width + i] - value));
+    for (const [i, value] of row.entries()) most = Math.max(most, Math.abs(actual[t * width + i] - value));
   }
   assert.ok(most <= tolerance, `${most} is more than ${tolerance}`);
 }

@@ -45,8 +45,8 @@ const WIDTHS = [...Array.from({ length: 70 }, (_, i) => i + 1), 100, 172, 576, 1
 // u of a row's codes, in the order of the columns.
 function integersOf({ bits, tables }: Trellis, codes: Uint16Array): Uint8Array {
   const steps = codes.length / 4;
-  const at = (i: number, s: number): number => codes[(((i % steps) + steps) % steps) * 4 + s];
-  const index = (i: number, s: number): number => (bits === 2 ? at(i - 1, s) | (at(i, s) << 2) : at(i, s));
+  const codeAt = (i: number, s: number): number => codes[(((i % steps) + steps) % steps) * 4 + s];
+  const index = (i: number, s: number): number => (bits === 2 ? codeAt(i - 1, s) | (codeAt(i, s) << 2) : codeAt(i, s));
   return Uint8Array.from(codes, (_, column) => {
     const [i, s] = [column >> 2, column & 3];
     return tables[index(i, s)] + tables[16 + index(i - 1, s)] + tables[32 + index(i - 2, s)];
@@ -143,8 +143,8 @@ for (const [build, bytes, form] of builds) {
           for (const count of [1, 2, 3, 4, 5]) {
             memory.reset();
             const x = activations(count, cols);
-            const what = `${count} times ${rows} × ${cols}, groups of ${groupSize}`;
-            sameBits(product(trellis, example, x), expected(trellis, example, x), what);
+            const label = `${count} times ${rows} × ${cols}, groups of ${groupSize}`;
+            sameBits(product(trellis, example, x), expected(trellis, example, x), label);
           }
         }
       }

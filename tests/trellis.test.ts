@@ -8,9 +8,16 @@ import { arena } from '../src/kernels/arena.ts';
 import type { KernelExports } from '../src/kernels/exports.ts';
 import { wrapKernels } from '../src/kernels/kernels.ts';
 import { loadKernels } from '../src/kernels/load.ts';
-import { dequantize, type Encoded, encode, type Layout, matvec } from '../src/reference/encode.ts';
+import { dequantize, type EncodedMatrix, encode, type MatrixLayout, matvec } from '../src/reference/encode.ts';
 import { rotate, signs } from '../src/reference/hadamard.ts';
-import { cheapestCycle, memoryOf, type Trellis, targetOf, trellisValues, windowsOf } from '../src/reference/trellis.ts';
+import {
+  cheapestCycle,
+  memoryOfTables,
+  type TrellisTables,
+  targetOf,
+  trellisValues,
+  windowsOf,
+} from '../src/reference/trellis.ts';
 import { normals, sameBits, uniform } from './bits.ts';
 
 /** Those by labels are in labels.test.ts. */
@@ -31,12 +38,14 @@ const shapes = [
 type Shape = (typeof shapes)[number];
 
 /** The stored trellis of a shape. */
-function stored([bits, kept, depth]: Shape): Trellis {
-  return trellises.find((one) => one.bits === bits && String(Object.values(memoryOf(one))) === `${kept},${depth}`)!;
+function stored([bits, kept, depth]: Shape): TrellisTables {
+  return trellises.find(
+    (one) => one.bits === bits && String(Object.values(memoryOfTables(one))) === `${kept},${depth}`,
+  )!;
 }
 
 /** Any tables of a shape: three times 0 to 42, the last bits kept telling entries apart. */
-function anyTrellis([bits, kept, depth]: Shape, seed: number): Trellis {
+function anyTrellis([bits, kept, depth]: Shape, seed: number): TrellisTables {
   const next = uniform(seed);
   const used = bits === 2 ? [4, 4, depth === 3 ? 4 : 0] : [bits, kept, depth === 2 ? kept : 0];
   const tables = used.flatMap((width) => {
@@ -52,12 +61,12 @@ function anyTrellis([bits, kept, depth]: Shape, seed: number): Trellis {
 
 const twin = suite('twin of the trellis kernels');
 
-twin('memoryOf() tells the shapes apart', () => {
-  for (const shape of shapes) assert.equal(Object.values(memoryOf(anyTrellis(shape, 1))), shape.slice(1));
-  const known = new Set(shapes.map(String));
+twin('memoryOfTables() tells the shapes apart', () => {
+  for (const shape of shapes) assert.equal(Object.values(memoryOfTables(anyTrellis(shape, 1))), shape.slice(1));
+  const pinned = new Set(shapes.map(String));
   for (const trellis of trellises) {
-    const { kept, depth } = memoryOf(trellis);
-    assert.ok(known.has(String([trellis.bits, kept, depth])), trellis.name);
+    const { kept, depth } = memoryOfTables(trellis);
+    assert.ok(pinned.has(String([trellis.bits, kept, depth])), trellis.name);
   }
 });
 
@@ -110,15 +119,15 @@ twin('cheapestCycle() finds the least cost of all cycles through the seam, and t
 });
 
 // What one sequence costs, from what its codes decode to.
-function costOf(codes: readonly number[], targets: readonly number[], trellis: Trellis): number {
+function costOf(codes: readonly number[], targets: readonly number[], trellis: TrellisTables): number {
   const row = Uint16Array.from({ length: codes.length * 4 }, (_, i) => codes[i >> 2]);
   const integers = trellisValues(row, { ...trellis, step: 1, zero: 0 }).filter((_, i) => i % 4 === 0);
   return integers.reduce((sum, u, i) => sum + 128 * u * u - 2 * targets[i] * u, 0);
 }
 
 // The state before the first step: the last codes' low bits.
-function seamOf(codes: readonly number[], trellis: Trellis): number {
-  const { kept, depth } = memoryOf(trellis);
+function seamOf(codes: readonly number[], trellis: TrellisTables): number {
+  const { kept, depth } = memoryOfTables(trellis);
   const before = (lag: number) => codes[(3 * codes.length - lag) % codes.length] % 2 ** kept;
   return Array.from({ length: depth }, (_, i) => before(i + 1) << (i * kept)).reduce((a, b) => a + b);
 }
@@ -138,11 +147,14 @@ twin('targetOf() rounds ties to even and holds what is far within its bounds', (
 twin.run();
 
 // What the twin encodes, as it is and with scales searched; both builds are held to it.
-const encodedBefore = new Map<string, [Encoded, Encoded]>();
-function twinsOf(w: Float32Array, layout: Layout, key: string): [Encoded, Encoded] {
-  const known = encodedBefore.get(key) ?? [encode(w, layout) as Encoded, encode(w, layout, true) as Encoded];
-  encodedBefore.set(key, known);
-  return known;
+const encodedBefore = new Map<string, [EncodedMatrix, EncodedMatrix]>();
+function twinsOf(w: Float32Array, layout: MatrixLayout, key: string): [EncodedMatrix, EncodedMatrix] {
+  const encoded = encodedBefore.get(key) ?? [
+    encode(w, layout) as EncodedMatrix,
+    encode(w, layout, true) as EncodedMatrix,
+  ];
+  encodedBefore.set(key, encoded);
+  return encoded;
 }
 
 function testKernels(build: string, kernels: KernelExports): void {
@@ -150,23 +162,23 @@ function testKernels(build: string, kernels: KernelExports): void {
   const memory = arena(kernels.memory, kernels.heapBase());
   const { place, alloc, copy } = memory;
 
-  function tableOf({ bits, tables, step, zero }: Trellis): number {
+  function tableOf({ bits, tables, step, zero }: TrellisTables): number {
     const table = alloc(kernels.trellisTableBytes());
     kernels.trellisTable(place(tables), step, zero, bits, table);
     return table;
   }
 
   /** Encodes, decodes and multiplies by both, and compares. */
-  function compare(w: Float32Array, rows: number, groupSize: number, trellis: Trellis, what: string): void {
+  function compare(w: Float32Array, rows: number, groupSize: number, trellis: TrellisTables, label: string): void {
     memory.reset();
     const cols = w.length / rows;
     const { bits } = trellis;
     const masks = signs(5, cols);
-    const layout: Layout = { rows, cols, groupSize, p: 1, bits, trellis, masks };
+    const layout: MatrixLayout = { rows, cols, groupSize, p: 1, bits, trellis, masks };
     const [expected, searched] = twinsOf(
       w,
       layout,
-      `${what}, groups of ${groupSize}, ${trellis.tables}, ${trellis.step}`,
+      `${label}, groups of ${groupSize}, ${trellis.tables}, ${trellis.step}`,
     );
     const table = tableOf(trellis);
     const masksAt = place(masks);
@@ -184,20 +196,20 @@ function testKernels(build: string, kernels: KernelExports): void {
         ...([table, 0, bits, search, packed, scales, sums, scratch] as const),
       );
       assert.is(done, rows);
-      sameBits(copy(Uint8Array, packed, length), result.packed, `packed, ${what}, ${search}`);
+      sameBits(copy(Uint8Array, packed, length), result.packed, `packed, ${label}, ${search}`);
       assert.ok(copy(Uint8Array, packed + length, 16).every((byte) => byte === 0xa5));
-      sameBits(copy(Uint16Array, scales, result.scales.length), result.scales, `scales, ${what}, ${search}`);
-      sameBits(copy(Float64Array, sums, rows * 2), result.sums, `sums, ${what}, ${search}`);
+      sameBits(copy(Uint16Array, scales, result.scales.length), result.scales, `scales, ${label}, ${search}`);
+      sameBits(copy(Float64Array, sums, rows * 2), result.sums, `sums, ${label}, ${search}`);
     }
 
     const y = alloc(rows * cols * 4);
     kernels.dequantize(packed, scales, rows, cols, masksAt, groupSize, table, 0, bits, y, scratch);
     const weights = dequantize(expected.packed, expected.scales, layout);
-    sameBits(copy(Float32Array, y, rows * cols), weights, `weights, ${what}`);
+    sameBits(copy(Float32Array, y, rows * cols), weights, `weights, ${label}`);
 
     const x = rotate(normals(cols, 77), masks, groupSize);
     kernels.matvec(packed, scales, rows, cols, groupSize, table, 0, bits, place(x), y, scratch);
-    sameBits(copy(Float32Array, y, rows), matvec(expected.packed, expected.scales, x, layout), `y, ${what}`);
+    sameBits(copy(Float32Array, y, rows), matvec(expected.packed, expected.scales, x, layout), `y, ${label}`);
   }
 
   test('encode(), dequantize() and matvec() equal their twins at every width up to 70', () => {
@@ -244,7 +256,7 @@ function testKernels(build: string, kernels: KernelExports): void {
     for (const shape of shapes) {
       const trellis = anyTrellis(shape, 3);
       const tables = trellis.tables.map((entry, i) => (i < 16 ? 105 + (entry >> 2) : entry >> 3)); // 105 to 125
-      assert.equal(Object.values(memoryOf({ ...trellis, tables })), shape.slice(1));
+      assert.equal(Object.values(memoryOfTables({ ...trellis, tables })), shape.slice(1));
       for (const cols of [60, 128, 300]) {
         const masks = signs(5, cols);
         for (const side of [1, -1]) {
@@ -291,7 +303,7 @@ function testKernels(build: string, kernels: KernelExports): void {
       const matrix = { rows, cols, grid: trellis, groupSize: 64, seed: 5 };
       const layout = { ...matrix, p: 1, bits: 4, trellis, masks: signs(5, cols) };
       for (let turn = 0; turn < 2; turn++) {
-        const expected = encode(w, layout) as Encoded;
+        const expected = encode(w, layout) as EncodedMatrix;
         const encoded = typed.encode(matrix, { bytes: new Uint8Array(w.buffer), dtype: 'F32' });
         sameBits(encoded.packed, expected.packed);
         const weights = dequantize(expected.packed, expected.scales, layout);

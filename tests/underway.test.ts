@@ -97,8 +97,8 @@ async function turnsOf(folder: Folder, sampled = 0): Promise<number> {
 }
 
 const some: Record<string, Folder> = {
-  'qwen3, tied': modelFolder(configs.qwen3!, randomFile(configs.qwen3!)),
-  'llama, not tied': modelFolder(configs.llama!, randomFile(configs.llama!)),
+  'qwen3, tied': modelFolder(configs.qwen3, randomFile(configs.qwen3)),
+  'llama, not tied': modelFolder(configs.llama, randomFile(configs.llama)),
 };
 for (const name of ['qwen3_moe', 'gemma2', 'deepseek_v3']) {
   some[name] = modelFolder(families[name].config, families[name].model);
@@ -196,7 +196,7 @@ test('what is kept is bounded, and of no use to another run, or damaged', async 
   const { steps } = await run(folder, { underway: keptFile() }, {});
   await run(folder, left, {}, { afterSteps: steps - 3 });
   const { bytes } = left.underway;
-  const { hidden_size: dim, num_hidden_layers: layers } = configs.qwen3!;
+  const { hidden_size: dim, num_hidden_layers: layers } = configs.qwen3;
   const { tokens, draws } = settings;
   const floats = (2 * layers + 1 + draws + 1) * tokens * dim + 2 * draws * tokens + tokens * tokens;
   assert.ok(bytes && bytes.length < floats * 4 + 4096, `${bytes?.length} bytes, ${floats} floats`);
@@ -208,13 +208,13 @@ test('what is kept is bounded, and of no use to another run, or damaged', async 
   for (let at = 0; at < bytes.length; at += 997) {
     const damaged = bytes.slice();
     damaged[at] ^= 1;
-    const found = await again(keptFile(damaged));
-    assert.is(writeAlphas(found.alphas!), wanted, `byte ${at}`);
-    assert.ok(found.steps > from.steps, `byte ${at} is not noticed`);
+    const actual = await again(keptFile(damaged));
+    assert.is(writeAlphas(actual.alphas!), wanted, `byte ${at}`);
+    assert.ok(actual.steps > from.steps, `byte ${at} is not noticed`);
   }
   for (const length of [0, 7, 8, 100, bytes.length - 1]) {
-    const found = await again(keptFile(bytes.slice(0, length)));
-    assert.is(writeAlphas(found.alphas!), wanted, `cut to ${length}`);
+    const actual = await again(keptFile(bytes.slice(0, length)));
+    assert.is(writeAlphas(actual.alphas!), wanted, `cut to ${length}`);
   }
   const other = { ...settings, seed: 9 };
   const of = await run(folder, { underway: keptFile(bytes) }, other);
@@ -229,8 +229,8 @@ test('a file that cannot be written ends nothing; one that cannot be read is tol
   const stopped = await run(folder, left, {}, { afterSteps: 3 });
   assert.equal([stopped.alphas, left.partial, full.bytes], [undefined, undefined, undefined]);
   const unreadable: Kept = { ...keptFile(), open: () => Promise.reject(fault) };
-  const found = await run(folder, { underway: unreadable }, {}).catch((error) => error);
-  assert.is(found, fault);
+  const actual = await run(folder, { underway: unreadable }, {}).catch((error) => error);
+  assert.is(actual, fault);
   const wrong = await measureSensitivity(folder, { ...settings, underway: {} as Kept }).catch((error) => error);
   assert.match(wrong.message, /underway must be a file that is replaced/);
 });

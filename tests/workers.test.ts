@@ -11,7 +11,8 @@ import { loadModel, measureSensitivity } from '../src/decoder.ts';
 import { type Folder, folderOf, load, memorySink, StateError } from '../src/index.ts';
 import { startPool, startThreads } from '../src/workers/node.ts';
 import { type Answer, workerPool } from '../src/workers/pool.ts';
-import { type ThreadAnswer, threadsOf } from '../src/workers/threads.ts';
+import { spawnThread } from '../src/workers/spawn.ts';
+import { beginThreads, type ThreadAnswer, threadsOf } from '../src/workers/threads.ts';
 import { normals } from './bits.ts';
 import { memoryOutput, safetensors, tensorOf } from './checkpoints.ts';
 import { configs, modelFolder, randomFile } from './models.ts';
@@ -65,12 +66,35 @@ for (const isLate of [false, true]) {
       assert.is(message, says);
       assert.is(running(), 0);
     });
+
+    test(`beginThreads() tells who starts a model that not all are there ${when}`, async () => {
+      const { spawn, running } = failing(k, isLate);
+      const threads = beginThreads(6, spawn);
+      const { message } = await errorOf(() => threads.start((index) => index));
+      const says = `size must be a number of threads that the system can start: ${started} of 5 started (EAGAIN)`;
+      assert.is(message, says);
+      assert.is(running(), 0);
+    });
   }
 }
 
+test('start() of threads that are closed as they start says so, whatever ended them', async () => {
+  for (const isReady of [false, true]) {
+    let ends = () => {};
+    const threads = beginThreads(2, (answer, fail) => {
+      if (isReady) answer({ ready: true });
+      ends = () => fail(new Error('a thread ended early with code 1'));
+      return { post: () => {}, hold: () => {}, release: () => {}, terminate: () => ends() };
+    });
+    const started = errorOf(() => threads.start((index) => index));
+    await threads.close();
+    assert.is((await started).message, 'threads must be open: it is closed');
+  }
+});
+
 // Root is under no limit of processes: then another user is, who may not read what is here.
 if (process.platform === 'linux') {
-  for (const [start, what] of [
+  for (const [start, label] of [
     ['startPool(400)', '400'],
     ['startThreads(401)', '400'],
   ]) {
@@ -98,7 +122,7 @@ if (process.platform === 'linux') {
         };
         assert.is(error.code, 1, error.stderr);
         const says = new RegExp(
-          `RangeError.*size must be a number of \\w+ that the system can start: \\d+ of ${what} started`,
+          `RangeError.*size must be a number of \\w+ that the system can start: \\d+ of ${label} started`,
         );
         assert.match(error.stderr, says);
       } finally {
@@ -134,6 +158,16 @@ test('loadModel() refuses threads of another model at once, which goes on', asyn
   assert.is((await errorOf(() => loadModel(tiny, { threads }))).message, 'threads must be open: it is closed');
 });
 
+test('loadModel() takes threads that are on their way, or waits for their end', async () => {
+  const model = await loadModel(tiny, { threads: beginThreads(3, spawnThread) });
+  const alone = await loadModel(tiny, {});
+  assert.equal(await model.logits([1, 2, 3]), await alone.logits([1, 2, 3]));
+  await Promise.all([model.close(), alone.close()]);
+  const threads = beginThreads(3, spawnThread);
+  await threads.close();
+  assert.is((await errorOf(() => loadModel(tiny, { threads }))).message, 'threads must be open: it is closed');
+});
+
 test('loadModel() refuses threads that another load has, and leaves them to it', async () => {
   const threads = await startThreads(2);
   const first = loadModel(tiny, { threads });
@@ -161,13 +195,13 @@ test('a closed model, folder or sink says that it is closed', async () => {
   await model.close();
   const sink = memorySink();
   await sink.close();
-  for (const [what, run] of [
+  for (const [label, run] of [
     ['model', () => model.logits([1])],
     ['sink', () => sink.write(new Uint8Array(1))],
   ] as const) {
     const error = await errorOf(run);
     assert.instance(error, StateError);
-    assert.is(error.message, `${what} must be open: it is closed`);
+    assert.is(error.message, `${label} must be open: it is closed`);
   }
 });
 

@@ -1,7 +1,10 @@
 """What OpenAI's client for Python gets from a server: printed as JSON. Arguments: the address, the key."""
 
 import json
+import re
 import sys
+import time
+from urllib.request import Request, urlopen
 
 from openai import BadRequestError, OpenAI
 
@@ -30,6 +33,28 @@ try:
     refused = None
 except BadRequestError as error:
     refused = error.param
+
+
+def metric(name):
+    """A figure of the server's own."""
+    request = Request(sys.argv[1].removesuffix("/v1") + "/metrics", headers={"authorization": f"Bearer {sys.argv[2]}"})
+    return int(re.search(rf"^{name} (\d+)$", urlopen(request).read().decode(), re.MULTILINE)[1])
+
+
+def abort():
+    """Closes a stream in the middle. Texts under way before that and after it, and tokens that were generated."""
+    before = metric("higgs_generated_tokens_total")
+    long = client.chat.completions.create(**{**ask, "max_tokens": 1900}, stream=True, extra_body={"ignore_eos": True})
+    for _ in range(3):
+        next(long)
+    under_way = metric("higgs_active_texts")
+    long.close()
+    end = time.monotonic() + 60
+    while metric("higgs_active_texts") + metric("higgs_waiting_requests") > 0 and time.monotonic() < end:
+        time.sleep(0.01)
+    return [under_way, metric("higgs_active_texts"), metric("higgs_generated_tokens_total") - before]
+
+
 print(
     json.dumps(
         {
@@ -42,6 +67,7 @@ print(
             "embedding": client.embeddings.create(model="tiny", input="two").data[0].embedding,
             "response": client.responses.create(model="tiny", input="Hello", max_output_tokens=9, temperature=0).output_text,
             "refused": refused,
+            "aborted": abort(),
         }
     )
 )

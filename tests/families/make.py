@@ -6,7 +6,7 @@
 
 A family is one function below: what config.json says, sizes and choices drawn from `r`. What all share stands in `common`. A checkpoint
 is a folder with config.json, model.safetensors and logits.safetensors: for each run, `ids.<context>` and `logits.<context>`, (ids,
-vocabulary), of a model that is opened with that context. Needs torch, transformers 5 and safetensors.
+vocabulary), of a model that is opened with that context; for others `rounded.<context>`, how far the same code is off in f32. Needs torch, transformers 5 and safetensors.
 """
 
 import argparse
@@ -640,8 +640,8 @@ def older(config):
                 config["full_attention_interval"] = apart
     gemma4 = config.get("model_type") == "gemma4_text"
     if gemma4:  # which is newer than the other changes
-        full = next(iter(config.pop("per_layer_config").values()))
-        config |= {"global_head_dim": full["head_dim"]}
+        full = next(iter(config.pop("per_layer_config").values()), {})  # none where all layers have the same heads
+        config |= {"global_head_dim": full.get("head_dim", config["head_dim"])}
         config |= {"num_global_key_value_heads": full.get("num_key_value_heads")}
     rope = None if gemma4 else config.pop("rope_parameters", None)
     if "dtype" in config:
@@ -753,6 +753,7 @@ def make(name, seed, folder, small):
     config = model_class.config_class.from_dict(copy.deepcopy(content))
     config._attn_implementation = "eager"
     config._experts_implementation = "eager"
+    torch.manual_seed(seed)
     model = model_class(config).eval()
     # Else as transformers fills it, with small weights and norms of 1; where it leaves routers 0, any experts are as good.
     if not is_trained and (small or r.random() < 0.8 or name == "ernie4_5_moe"):
@@ -772,6 +773,9 @@ def make(name, seed, folder, small):
         ids = letters()[None, -128:] if is_trained else torch.tensor([[r.randrange(vocabulary) for _ in range(context)]])
         with torch.no_grad():
             logits = exact(input_ids=ids, use_cache=False).logits[0]
+            if not small and name != "deepseek_v2":  # whose rotation takes no odd strides in f32
+                rounded = model(input_ids=ids, use_cache=False).logits[0] - logits
+                references[f"rounded.{context}"] = rounded.abs().max().reshape(1).to(torch.float32)
         references[f"ids.{context}"] = ids[0].to(torch.int32)
         references[f"logits.{context}"] = logits.to(torch.float32).contiguous()
     save_file(references, folder / "logits.safetensors")

@@ -34,13 +34,13 @@ interface Answer {
 
 async function ask(path: string, body: Uint8Array<ArrayBuffer>): Promise<Answer> {
   server ??= open();
-  const own = await server;
+  const running = await server;
   cause = undefined;
-  const response = await own.request(path, { method: 'POST', body });
+  const response = await running.request(path, { method: 'POST', body });
   const { status } = response;
   const text = await response.text();
   if (status >= 500 || cause) throw new Fault(`${status}: ${(cause as Error)?.stack ?? text}`);
-  expect(own.state.active + own.state.waiting === 0, 'a request that is over holds no place');
+  expect(running.state.active + running.state.waiting === 0, 'a request that is over holds no place');
   const isStream = response.headers.get('content-type')!.startsWith('text/event-stream');
   const values = isStream ? eventsIn(text, path) : [JSON.parse(text)];
   const error = values.find((value) => value.error)?.error;

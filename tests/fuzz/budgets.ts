@@ -101,7 +101,7 @@ export const alphas: Target = {
       const one = random.pick(ODD);
       const isAlike = random.chance(0.3);
       const odd = () => (isAlike ? one : random.chance(often) ? random.pick(ODD) : 0.3);
-      for (const own of Object.values(seed.tensors ?? {})) own.alpha = odd();
+      for (const tensor of Object.values(seed.tensors ?? {})) tensor.alpha = odd();
       if (seed.alpha) for (const name of Object.keys(seed.alpha)) seed.alpha[name] = odd();
     }
     let text = encode(random.chance(0.5) ? JSON.stringify(seed) : changedJson(seed, random));

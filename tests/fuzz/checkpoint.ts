@@ -39,10 +39,10 @@ const utf8 = new TextEncoder();
 
 /** The file; offsets follow from the tensors' bytes. */
 export function encodeDraft({ metadata, tensors }: Draft): Uint8Array<ArrayBuffer> {
-  let at = 0;
+  let offset = 0;
   const members = tensors.map(([name, { dtype, shape, bytes }]) => {
-    at += bytes.length;
-    return `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [at - bytes.length, at] })}`;
+    offset += bytes.length;
+    return `${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [offset - bytes.length, offset] })}`;
   });
   if (Object.keys(metadata).length > 0) members.unshift(`"__metadata__":${JSON.stringify(metadata)}`);
   const text = utf8.encode(`{${members.join(',')}}`);
@@ -55,12 +55,12 @@ export function refit(file: Uint8Array): Uint8Array {
   const header = headerOf(file);
   if (!header) return file;
   const { dataStart, tensors } = header;
-  const own = tensors.find(([name]) => /^higgs\.checksums\.\d+$/.test(name));
-  if (!own || own[1] % 1 !== 0 || own[2] > file.length) return file;
+  const checksumTensor = tensors.find(([name]) => /^higgs\.checksums\.\d+$/.test(name));
+  if (!checksumTensor || checksumTensor[1] % 1 !== 0 || checksumTensor[2] > file.length) return file;
   const checked = tensors.filter(([name]) => !/^higgs\.(checksums|padding)\.\d+$/.test(name));
-  if (own[2] - own[1] !== (checked.length + 1) * 4) return file;
+  if (checksumTensor[2] - checksumTensor[1] !== (checked.length + 1) * 4) return file;
   const bytes = file.slice();
-  const view = new DataView(bytes.buffer, own[1]);
+  const view = new DataView(bytes.buffer, checksumTensor[1]);
   view.setUint32(0, crc32(bytes.subarray(0, dataStart)), true);
   for (const [i, [, start, end]] of checked.entries())
     view.setUint32((i + 1) * 4, crc32(bytes.subarray(start, end)), true);
@@ -129,14 +129,14 @@ function randomFloats(random: Random, count: number, dtype: string, often: numbe
 }
 
 /** A grid that the reader takes, most of the time: any size, points of any kind; trellises as `known` has them, changed. */
-export function randomGrid(random: Random, known: readonly Grid[], odd = 1): Grid {
+export function randomGrid(random: Random, grids: readonly Grid[], odd = 1): Grid {
   if (random.chance(0.4) || odd === 0) {
-    const { name, p, bits, note, tensor } = random.pick(known);
-    const own = { name, p, bits, note: { ...note }, tensor: { ...tensor, bytes: tensor.bytes.slice() } };
+    const { name, p, bits, note, tensor } = random.pick(grids);
+    const draft = { name, p, bits, note: { ...note }, tensor: { ...tensor, bytes: tensor.bytes.slice() } };
     if (random.chance(0.2 * odd))
-      own.tensor.bytes[random.below(own.tensor.bytes.length)] = random.pick([0, 1, 127, 255]);
-    if (random.chance(0.3 * odd)) own.note[random.pick(['mse', 'step', 'zero', 'kept'])] = random.pick(NUMBERS);
-    return own;
+      draft.tensor.bytes[random.below(draft.tensor.bytes.length)] = random.pick([0, 1, 127, 255]);
+    if (random.chance(0.3 * odd)) draft.note[random.pick(['mse', 'step', 'zero', 'kept'])] = random.pick(NUMBERS);
+    return draft;
   }
   const p = 1 + random.below(4);
   // Kernels keep a table for each grid, which takes long to build for large ones: these are few and come again.
@@ -185,11 +185,11 @@ export type Wanted = readonly [name: string, shape: number[]];
 
 /**
  * A quantized checkpoint in one file: of the wanted matrices some, with grids of its own; what is left is plain.
- * @param known grids to take, beside random ones
+ * @param offered grids to take, beside random ones
  * @param odd how often values are special, 0 to 1
  */
-export function randomStored(random: Random, wanted: readonly Wanted[], known: readonly Grid[], odd: number): Draft {
-  const grids = Array.from({ length: 1 + random.below(2) }, () => randomGrid(random, known, odd)).filter(
+export function randomStored(random: Random, wanted: readonly Wanted[], offered: readonly Grid[], odd: number): Draft {
+  const grids = Array.from({ length: 1 + random.below(2) }, () => randomGrid(random, offered, odd)).filter(
     ({ name }, i, all) => all.findIndex((other) => other.name === name) === i,
   );
   const schemes: Record<string, Scheme> = {};
@@ -226,10 +226,10 @@ export function randomStored(random: Random, wanted: readonly Wanted[], known: r
 
 // With padding tensors, so that each starts at a multiple of 8.
 function aligned(tensors: Draft['tensors']): Draft['tensors'] {
-  let [at, paddings] = [0, 0];
+  let [offset, paddings] = [0, 0];
   return tensors.flatMap((entry): Draft['tensors'] => {
-    const missing = -at & 7;
-    at += missing + entry[1].bytes.length;
+    const missing = -offset & 7;
+    offset += missing + entry[1].bytes.length;
     if (missing === 0) return [entry];
     return [[`higgs.padding.${paddings++}`, { dtype: 'U8', shape: [missing], bytes: new Uint8Array(missing) }], entry];
   });
@@ -243,8 +243,8 @@ function checksums(count: number): Tensor {
 export function changeDraft(draft: Draft, random: Random): void {
   const { metadata, tensors } = draft;
   const keys = Object.keys(metadata);
-  const at = random.below(tensors.length);
-  const entry = tensors[at];
+  const offset = random.below(tensors.length);
+  const entry = tensors[offset];
   if (keys.length > 0 && random.chance(0.4)) {
     const key = random.pick(keys);
     const way = random.below(10);
@@ -257,10 +257,10 @@ export function changeDraft(draft: Draft, random: Random): void {
   const [name, tensor] = entry;
   switch (random.below(8)) {
     case 0:
-      tensors.splice(at, 1);
+      tensors.splice(offset, 1);
       break;
     case 1:
-      tensors.splice(random.below(tensors.length), 0, ...tensors.splice(at, 1));
+      tensors.splice(random.below(tensors.length), 0, ...tensors.splice(offset, 1));
       break;
     case 2:
       entry[0] = random.chance(0.5)
@@ -280,9 +280,9 @@ export function changeDraft(draft: Draft, random: Random): void {
       entry[1] = { ...tensor, bytes: changedData(tensor, random) };
   }
   // What has checksums changed in number: a file that says so is looked at further.
-  const own = tensors.findIndex(([name]) => name === 'higgs.checksums.0');
-  if (own >= 0 && random.chance(0.9))
-    tensors[own][1] = checksums(tensors.filter(([name]) => !/^higgs\.(checksums|padding)\.\d+$/.test(name)).length);
+  const index = tensors.findIndex(([name]) => name === 'higgs.checksums.0');
+  if (index >= 0 && random.chance(0.9))
+    tensors[index][1] = checksums(tensors.filter(([name]) => !/^higgs\.(checksums|padding)\.\d+$/.test(name)).length);
 }
 
 function changedText(text: string, random: Random): string {
@@ -295,19 +295,19 @@ function changedText(text: string, random: Random): string {
 
 function changedShape(shape: readonly number[], random: Random): number[] {
   const changed = [...shape];
-  const at = random.below(changed.length + 1);
+  const offset = random.below(changed.length + 1);
   switch (random.below(4)) {
     case 0:
-      changed.splice(at, 0, random.pick([0, 1, 2]));
+      changed.splice(offset, 0, random.pick([0, 1, 2]));
       break;
     case 1:
-      changed.splice(at, 1);
+      changed.splice(offset, 1);
       break;
     case 2:
       changed.reverse();
       break;
     default:
-      changed[at] = random.pick([0, 1, 2, 3, 64, 2 ** 31, 2 ** 53 - 1]);
+      changed[offset] = random.pick([0, 1, 2, 3, 64, 2 ** 31, 2 ** 53 - 1]);
   }
   return changed;
 }

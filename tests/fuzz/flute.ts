@@ -14,7 +14,7 @@ const utf8 = new TextEncoder();
 
 function tensorOf(dtype: string, shape: number[], random: Random): Tensor {
   const count = shape.reduce((product, size) => product * size, 1);
-  return { dtype, shape, bytes: random.bytes(count * WIDTHS[dtype]!) };
+  return { dtype, shape, bytes: random.bytes(count * WIDTHS[dtype]) };
 }
 
 // A number, a text, or what should stand there.

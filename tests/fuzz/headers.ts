@@ -1,7 +1,7 @@
 // Headers of safetensors files and indexes of sharded checkpoints. What is taken must cover the files without a hole.
 
 import { openCheckpoint } from '../../src/checkpoint/checkpoint.ts';
-import { bitsOf } from '../../src/checkpoint/safetensors/dtype.ts';
+import { dtypeBits } from '../../src/checkpoint/safetensors/dtype.ts';
 import { layOutShards } from '../../src/checkpoint/safetensors/layout.ts';
 import { fileOf, indexOf, memoryFolder, rawTensor, readSafetensors, safetensors, tensorOf } from '../checkpoints.ts';
 import { changeBytes, joined } from './bytes.ts';
@@ -78,7 +78,7 @@ async function inspect(files: Files, { higgs }: World): Promise<void> {
 
 // What was read, written by the library and read again, is the same.
 async function writtenAgain({ tensors, metadata }: Awaited<ReturnType<typeof openCheckpoint>>): Promise<void> {
-  if (tensors.some(({ dtype }) => bitsOf(dtype) === undefined)) return;
+  if (tensors.some(({ dtype }) => dtypeBits(dtype) === undefined)) return;
   const specs = tensors.map(({ name, dtype, shape, byteLength }) => [{ name, dtype, shape, byteLength }]);
   const [shard, ...more] = layOutShards(specs, {
     maxShardBytes: 2 ** 40,

@@ -126,16 +126,16 @@ export const hub: Target = {
     return { ...files, [CASE_NAME]: caseOf({ ...liesFrom(random, files) }) };
   },
   async run(files, { higgs }) {
-    const { [CASE_NAME]: _, ...own } = files;
+    const { [CASE_NAME]: _, ...modelFiles } = files;
     const lies = choicesOf<Lies>(files);
-    const found: Found = { requests: 0 };
-    const failed = await readAll(own, lies, found, higgs).then(
+    const actual: Found = { requests: 0 };
+    const failed = await readAll(modelFiles, lies, actual, higgs).then(
       () => undefined,
       (error: unknown) => ({ error }),
     );
     // What a fetch throws is no answer, which is asked for again: faults are told of here.
-    if (found.fault !== undefined) throw new Fault(found.fault);
-    expect(found.requests <= REQUESTS, 'requests come to an end');
+    if (actual.fault !== undefined) throw new Fault(actual.fault);
+    expect(actual.requests <= REQUESTS, 'requests come to an end');
     if (failed) throw failed.error;
   },
 };
@@ -150,12 +150,12 @@ interface Found {
 }
 
 async function readAll(
-  own: Readonly<Record<string, Uint8Array>>,
+  modelFiles: Readonly<Record<string, Uint8Array>>,
   lies: Lies,
-  found: Found,
+  actual: Found,
   higgs: World['higgs'],
 ): Promise<void> {
-  const folder = await openHub(NAME, { endpoint: ENDPOINT, token: TOKEN, fetch: fetchFrom(own, lies, found) });
+  const folder = await openHub(NAME, { endpoint: ENDPOINT, token: TOKEN, fetch: fetchFrom(modelFiles, lies, actual) });
   const names = await folder.list();
   for (const name of names) {
     expect(!/[/\\\0]/.test(name) && name !== '..' && name !== '.', 'names of files are plain');
@@ -163,10 +163,10 @@ async function readAll(
     const bytes = new Uint8Array(await source.slice(0, source.byteLength));
     // What the listing tells the digest of is that, whatever else was said.
     if (name !== WEIGHTS || lies.listing !== undefined || lies.link !== undefined) continue;
-    expect(Buffer.compare(bytes, own[WEIGHTS]) === 0, 'bytes are those that the listing tells of');
+    expect(Buffer.compare(bytes, modelFiles[WEIGHTS]) === 0, 'bytes are those that the listing tells of');
   }
   if (lies.listing === undefined && lies.link === undefined) {
-    expect(names.join() === Object.keys(own).sort().join(), 'the files are those of the listing');
+    expect(names.join() === Object.keys(modelFiles).sort().join(), 'the files are those of the listing');
   }
   await higgs.inspectCheckpoint(folder);
 }
@@ -174,20 +174,20 @@ async function readAll(
 function fetchFrom(
   files: Readonly<Record<string, Uint8Array>>,
   lies: Lies,
-  found: Found,
+  actual: Found,
 ): NonNullable<HttpOptions['fetch']> {
   const weights = Uint8Array.from(
     { length: Math.max(0, files[WEIGHTS].length + lies.longer) },
     (_, i) => files[WEIGHTS][i] ?? 0,
   );
-  for (const at of lies.changes) if (at < weights.length) weights[at] ^= 1;
+  for (const offset of lies.changes) if (offset < weights.length) weights[offset] ^= 1;
   return async (url, init) => {
-    const calls = found.requests++;
+    const calls = actual.requests++;
     const status = lies.status[calls];
     const { origin, pathname, searchParams } = new URL(url);
     const headers = new Headers(init.headers);
     if ((origin === ENDPOINT) !== (headers.get('authorization') === `Bearer ${TOKEN}`))
-      found.fault = 'the hub alone gets the token';
+      actual.fault = 'the hub alone gets the token';
     const given = Object.entries(lies.headers);
     const withLies = (right: Record<string, string>): Record<string, string> => {
       const all = { ...right };
@@ -197,9 +197,9 @@ function fetchFrom(
       }
       return all;
     };
-    const answer = (body: BodyInit | null, code: number, own: Record<string, string>, sentTo?: string) => {
+    const answer = (body: BodyInit | null, code: number, extra: Record<string, string>, sentTo?: string) => {
       const is = status ?? code;
-      const response = new Response([204, 304].includes(is) ? null : body, { status: is, headers: own });
+      const response = new Response([204, 304].includes(is) ? null : body, { status: is, headers: extra });
       if (sentTo === undefined) return response;
       return Object.defineProperties(response, { redirected: { value: true }, url: { value: sentTo } });
     };

@@ -51,7 +51,7 @@ const tallies = new Map(
 const findings: Finding[] = [];
 const runner = startRunner();
 const began = performance.now();
-let told = began;
+let reportedAt = began;
 
 if (options.case !== undefined) {
   tallies.get(only[0])!.next = single;
@@ -75,32 +75,32 @@ process.exitCode = findings.length > 0 ? 1 : 0;
 async function turn(target: string, milliseconds: number, count: number): Promise<void> {
   const tally = tallies.get(target)!;
   const from = tally.next;
-  const found: Watched = await runner.run({ target, seed, from, milliseconds, count, known: kindsOf(target) });
-  if ('fault' in found) {
-    const { fault, index } = found;
+  const actual: Watched = await runner.run({ target, seed, from, milliseconds, count, known: kindsOf(target) });
+  if ('fault' in actual) {
+    const { fault, index } = actual;
     const isNew = !findings.some((other) => other.target === target && other.fault === fault);
     if (isNew) findings.push({ target, seed, index, fault, input: {} });
     tally.cases += index + 1 - from;
     tally.next = index + 1;
     return;
   }
-  tally.cases += found.cases;
-  tally.milliseconds += found.milliseconds;
-  tally.next = from + found.cases;
-  for (const [outcome, cases] of found.outcomes)
+  tally.cases += actual.cases;
+  tally.milliseconds += actual.milliseconds;
+  tally.next = from + actual.cases;
+  for (const [outcome, cases] of actual.outcomes)
     tally.outcomes.set(outcome, (tally.outcomes.get(outcome) ?? 0) + cases);
-  findings.push(...found.findings);
+  findings.push(...actual.findings);
 }
 
 function kindsOf(target: string): string[] {
-  return findings.filter((found) => found.target === target).map(({ fault }) => kindOf(fault));
+  return findings.filter((actual) => actual.target === target).map(({ fault }) => kindOf(fault));
 }
 
 function tell(): void {
-  if (options.json || performance.now() - told < TELL_EVERY) return;
-  told = performance.now();
+  if (options.json || performance.now() - reportedAt < TELL_EVERY) return;
+  reportedAt = performance.now();
   const cases = [...tallies.values()].reduce((sum, { cases }) => sum + cases, 0);
-  console.log(`${Math.round((told - began) / 1000)} s: ${cases} cases, ${findings.length} findings`);
+  console.log(`${Math.round((reportedAt - began) / 1000)} s: ${cases} cases, ${findings.length} findings`);
 }
 
 function report(): void {
@@ -111,13 +111,13 @@ function report(): void {
     successes: outcomes.get('success') ?? 0,
     outcomes: Object.fromEntries([...outcomes].sort(([, a], [, b]) => b - a)),
   }));
-  const found = findings.map(({ input, ...finding }) => ({
+  const actual = findings.map(({ input, ...finding }) => ({
     ...finding,
     replay: `npm run fuzz -- --only ${finding.target} --case ${finding.seed}:${finding.index}`,
     stored: store(finding, input),
   }));
   if (options.json) {
-    console.log(JSON.stringify({ seed, seconds, targets: rows, findings: found }, null, 2));
+    console.log(JSON.stringify({ seed, seconds, targets: rows, findings: actual }, null, 2));
     return;
   }
   for (const { target, cases, perSecond, successes, outcomes } of rows) {
@@ -126,8 +126,9 @@ function report(): void {
       `${target.padEnd(10)} ${String(cases).padStart(8)} cases ${String(perSecond).padStart(7)}/s ${String(successes).padStart(8)} successes ${String(kinds).padStart(5)} outcomes`,
     );
   }
-  for (const { target, fault, replay, stored } of found) console.log(`\n${target}: ${fault}\n  ${replay}\n  ${stored}`);
-  console.log(found.length === 0 ? 'Nothing was found.' : `\n${found.length} found.`);
+  for (const { target, fault, replay, stored } of actual)
+    console.log(`\n${target}: ${fault}\n  ${replay}\n  ${stored}`);
+  console.log(actual.length === 0 ? 'Nothing was found.' : `\n${actual.length} found.`);
 }
 
 function store({ target, seed, index }: Omit<Finding, 'input'>, input: Finding['input']): string {

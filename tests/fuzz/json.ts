@@ -8,7 +8,7 @@ export type Node = { text: string } | { items: Node[] } | { members: [key: strin
 export function nodeOf(value: unknown): Node {
   if (Array.isArray(value)) return { items: value.map(nodeOf) };
   if (typeof value !== 'object' || value === null) return { text: JSON.stringify(value) ?? 'null' };
-  return { members: Object.entries(value).map(([key, own]) => [JSON.stringify(key), nodeOf(own)]) };
+  return { members: Object.entries(value).map(([key, member]) => [JSON.stringify(key), nodeOf(member)]) };
 }
 
 export function textOf(node: Node): string {

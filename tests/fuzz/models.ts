@@ -64,17 +64,17 @@ async function run(files: Files, { higgs }: World): Promise<void> {
   const model = await loadModel(folderOfCase(files), { activations, cache });
   try {
     const { vocabSize, contextLength } = model.config;
-    const own = ids.slice(0, contextLength).map((id) => id % vocabSize);
-    const all = await model.logits(own, { rows: 'all' });
-    expect(all.length === own.length * vocabSize, 'a row of logits for each id');
-    const last = await model.logits(own);
-    const same = last.every((value, i) => Object.is(value, all[(own.length - 1) * vocabSize + i]));
+    const window = ids.slice(0, contextLength).map((id) => id % vocabSize);
+    const all = await model.logits(window, { rows: 'all' });
+    expect(all.length === window.length * vocabSize, 'a row of logits for each id');
+    const last = await model.logits(window);
+    const same = last.every((value, i) => Object.is(value, all[(window.length - 1) * vocabSize + i]));
     expect(same, 'the last row is that of all');
     // Codes of a cache change where what they stand for is rounded otherwise.
     const isFloat = cache === 'f16' || cache === 'f32';
-    if (isRight && isFloat && activations === 'f32') await compare(files, higgs, own, all);
-    await model.embed(own);
-    await model.perplexity(own.length > 1 ? own : [...own, 0]);
+    if (isRight && isFloat && activations === 'f32') await compare(files, higgs, window, all);
+    await model.embed(window);
+    await model.perplexity(window.length > 1 ? window : [...window, 0]);
   } finally {
     await model.close();
   }

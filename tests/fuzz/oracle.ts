@@ -4,8 +4,8 @@
 export class Fault extends Error {}
 
 /** @throws {Fault} unless it holds: an invariant of a success */
-export function expect(holds: boolean, what: string): asserts holds {
-  if (!holds) throw new Fault(what);
+export function expect(holds: boolean, label: string): asserts holds {
+  if (!holds) throw new Fault(label);
 }
 
 /** Longest message: some excerpts, each of whose characters may take eight. */
@@ -36,13 +36,13 @@ export function judge(error: unknown, subjects: readonly string[], theirs?: RegE
   if (error instanceof Fault) return { fault: `invariant: ${error.message}` };
   if (!(error instanceof Error)) return { fault: `threw what is no error: ${typeof error}` };
   const { name, message } = error;
-  const fault = (what: string): Verdict => ({ fault: `${what}: ${name}: ${firstOf(message)}${placeOf(error)}` });
+  const fault = (label: string): Verdict => ({ fault: `${label}: ${name}: ${firstOf(message)}${placeOf(error)}` });
   if (!CLASSES.includes(name)) return fault('an error of no class of ours');
   const wrong = wrongIn(message, theirs);
   if (wrong !== undefined) return fault(wrong);
-  const own = unquoted(message);
+  const words = unquoted(message);
   const isOwn = name !== 'TypeError' && name !== 'RangeError';
-  if (!isOwn && !/ must |^cannot /.test(own)) return fault('a message that does not say what must be');
+  if (!isOwn && !/ must |^cannot /.test(words)) return fault('a message that does not say what must be');
   if (isOwn && !subjects.some((subject) => message.includes(subject))) return fault('a message that names no file');
   return { outcome: `${name}: ${shapeOf(message)}` };
 }
@@ -53,8 +53,8 @@ const unquoted = (message: string) => message.replace(/"(?:[^"\\]|\\.)*"?/g, '""
 export function wrongIn(message: string, theirs?: RegExp): string | undefined {
   if (UNPRINTABLE.test(message)) return 'a message that is not one printable line';
   if (message.length > MESSAGE_LIMIT) return `a message of ${message.length} characters`;
-  const own = unquoted(message);
-  return RAW.test(theirs ? own.replace(theirs, '') : own) ? "an engine's words" : undefined;
+  const words = unquoted(message);
+  return RAW.test(theirs ? words.replace(theirs, '') : words) ? "an engine's words" : undefined;
 }
 
 /** A message without what is the input's: numbers, quoted text. */
@@ -72,13 +72,13 @@ function firstOf(message: string): string {
 
 // The function of ours that is nearest to where it was thrown.
 function placeOf({ stack = '' }: Error): string {
-  const at = /\n\s+at (?:async )?([\w.#$<> ]+?) \(/.exec(stack)?.[1];
-  return at ? ` (in ${at})` : '';
+  const frame = /\n\s+at (?:async )?([\w.#$<> ]+?) \(/.exec(stack)?.[1];
+  return frame ? ` (in ${frame})` : '';
 }
 
 /** A fault without the numbers and texts of its case: what it is, how its message begins, where it was thrown. */
 export function kindOf(fault: string): string {
   const plain = fault.replace(/"(?:[^"\\]|\\.)*"?/g, '""').replace(/-?\d[\d.e+]*|NaN|-?Infinity/g, '0');
-  const [, what = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
-  return `${what}: ${message.slice(0, 24)}${place}`;
+  const [, label = plain, message = '', place = ''] = /^([^:]*: \w+Error): (.*?)( \(in [^)]*\))?$/.exec(plain) ?? [];
+  return `${label}: ${message.slice(0, 24)}${place}`;
 }

@@ -25,8 +25,8 @@ const METHODS: Readonly<Record<string, string>> = {
 const FORMATS = ['pack-quantized', 'float-quantized', 'int-quantized', 'nvfp4-pack-quantized', 'dense', '', 4];
 
 // A number that is near what stands there, or any.
-const numberLike = (random: Random, own: number) =>
-  random.chance(0.7) ? own : random.chance(0.5) ? random.pick([0, 1, 2, 3, 8, 16]) : random.pick(NUMBERS);
+const numberLike = (random: Random, usual: number) =>
+  random.chance(0.7) ? usual : random.chance(0.5) ? random.pick([0, 1, 2, 3, 8, 16]) : random.pick(NUMBERS);
 
 function randomConfig(random: Random, method: string): unknown {
   const bits = numberLike(random, random.pick([4, 4, 8]));

@@ -32,7 +32,7 @@ interface Made {
   readonly parts: readonly Files[];
 }
 
-let made: Promise<Made> | undefined;
+let original: Promise<Made> | undefined;
 
 async function make({ higgs }: World): Promise<Made> {
   const checkpoint = await higgs.open(input);
@@ -47,14 +47,14 @@ async function make({ higgs }: World): Promise<Made> {
 
 // Changes a note and seals it again; or the layout, with its checksum in the note.
 function forge(files: Files, name: string, random: Random): void {
-  const note = readSealed(files[NOTE]!)[0]!.value as { carried: { name: string; bytes: number; crc: number }[] };
+  const note = readSealed(files[NOTE])[0].value as { carried: { name: string; bytes: number; crc: number }[] };
   if (name === NOTE) {
     const bytes = encode(changedJson(note, random));
     const seal = crc32(bytes).toString(16).padStart(8, '0');
     files[NOTE] = encode(`${seal} ${new TextDecoder().decode(bytes)}\n`);
     return;
   }
-  const layout = changeBytes(files[LAYOUT]!, random);
+  const layout = changeBytes(files[LAYOUT], random);
   files[LAYOUT] = layout;
   const carried = note.carried.map((file) =>
     file.name === LAYOUT ? { name: LAYOUT, bytes: layout.length, crc: crc32(layout) } : file,
@@ -70,22 +70,22 @@ export const parts: Target = {
   },
   async run(files, world) {
     const { forges, share, seed } = choicesOf<{ forges: boolean; share: number; seed: number }>(files);
-    made ??= make(world);
-    const { whole, parts } = await made;
+    original ??= make(world);
+    const { whole, parts } = await original;
     const random = randomOf(seed, 'parts', 0);
-    const changed = parts.map((own) => ({ ...own }));
-    const own = random.pick(changed);
-    const names = forges ? [NOTE, NOTE, ...(LAYOUT in own ? [LAYOUT, LAYOUT] : [])] : Object.keys(own).sort();
-    const name = names[Math.floor(share * names.length)]!;
-    if (forges) forge(own, name, random);
-    else own[name] = changeBytes(own[name]!, random);
+    const changed = parts.map((part) => ({ ...part }));
+    const part = random.pick(changed);
+    const names = forges ? [NOTE, NOTE, ...(LAYOUT in part ? [LAYOUT, LAYOUT] : [])] : Object.keys(part).sort();
+    const name = names[Math.floor(share * names.length)];
+    if (forges) forge(part, name, random);
+    else part[name] = changeBytes(part[name], random);
     const output = memoryOutput();
     await world.higgs.mergeParts(changed.map(memoryFolder), output);
     if (forges) return 'forged';
     for (const [file, bytes] of Object.entries(whole)) {
-      const found = output.files.get(file);
+      const actual = output.files.get(file);
       expect(
-        found?.length === bytes.length && found.every((byte, i) => byte === bytes[i]),
+        actual?.length === bytes.length && actual.every((byte, i) => byte === bytes[i]),
         `${file} is that of one run, though ${name} of a part was changed`,
       );
     }

@@ -79,12 +79,12 @@ export const quantized: Target = {
       throw new Fault(`what was quantized cannot be dequantized: ${error.message}`);
     });
     const [before, after] = [await higgs.inspectCheckpoint(input), await higgs.inspectCheckpoint(plain.folder())];
-    const kept = before.tensors.filter(({ name }) => restored.tensors.some((own) => own.name === name));
+    const kept = before.tensors.filter(({ name }) => restored.tensors.some((tensor) => tensor.name === name));
     const shapes = (list: readonly { name: string; shape: readonly number[] }[]) =>
       JSON.stringify(list.map(({ name, shape }) => [name, shape]).sort());
     expect(shapes(after.tensors) === shapes(kept), 'names and shapes are those of the original');
     expect(
-      before.tensors.every(({ name }) => kept.some((own) => own.name === name) || name.endsWith('_scale_inv')),
+      before.tensors.every(({ name }) => kept.some((tensor) => tensor.name === name) || name.endsWith('_scale_inv')),
       'nothing is lost',
     );
   },

@@ -13,39 +13,39 @@ interface Change {
 
 function randomChange({ parameters, members = {} }: PublicFunction, random: Random): Change {
   const parameter = random.pick(parameters);
-  const own = members[parameter];
+  const given = members[parameter];
   const value = random.pick<() => unknown>([
     () => random.pick(NUMBERS),
     () => random.pick(TEXTS),
     () => ({ hostile: random.pick(Object.keys(HOSTILE)) }),
   ])();
-  return { parameter, ...(own && random.chance(0.9) && { member: random.pick(own) }), value };
+  return { parameter, ...(given && random.chance(0.9) && { member: random.pick(given) }), value };
 }
 
 export const request: Target = {
   name: 'request',
   subjects: ['memory', 'must', 'cannot'],
   make(random, { functions }) {
-    const own = random.pick(functions.filter(({ parameters }) => parameters.length > 0));
-    const changes = Array.from({ length: 1 + random.below(2) }, () => randomChange(own, random));
-    return { [CASE_NAME]: caseOf({ name: own.name, changes }) };
+    const called = random.pick(functions.filter(({ parameters }) => parameters.length > 0));
+    const changes = Array.from({ length: 1 + random.below(2) }, () => randomChange(called, random));
+    return { [CASE_NAME]: caseOf({ name: called.name, changes }) };
   },
   async run(files, { functions }) {
     const { name, changes } = choicesOf<{ name: string; changes: Change[] }>(files);
-    const own = functions.find((each) => each.name === name)!;
-    const args = await own.args();
+    const called = functions.find((each) => each.name === name)!;
+    const args = await called.args();
     const spoilt = new Set<number>(); // arguments that are no objects of ours any more
     for (const { parameter, member, value } of changes) {
-      const i = own.parameters.indexOf(parameter);
+      const i = called.parameters.indexOf(parameter);
       const hostile = (value as { hostile?: string } | null)?.hostile;
-      const made = hostile === undefined ? value : HOSTILE[hostile]();
+      const argument = hostile === undefined ? value : HOSTILE[hostile]();
       if (member === undefined) {
-        args[i] = made;
+        args[i] = argument;
         spoilt.add(i);
-      } else if (!spoilt.has(i)) args[i] = { ...(args[i] as object), [member]: made };
+      } else if (!spoilt.has(i)) args[i] = { ...(args[i] as object), [member]: argument };
     }
     try {
-      await own.call(...(args as never[]));
+      await called.call(...(args as never[]));
     } catch (error) {
       if (!isCallers(error)) throw error;
     }

@@ -32,14 +32,14 @@ function disk(files: Map<string, Uint8Array>, operations = Infinity): ResumableF
     if (left-- <= 0) throw new Interrupted();
   };
   const sink = (name: string, kept: Uint8Array) => {
-    const own = memorySink();
-    const store = () => files.set(name, own.bytes());
-    const start = own.write(kept).then(store);
+    const memory = memorySink();
+    const store = () => files.set(name, memory.bytes());
+    const start = memory.write(kept).then(store);
     return {
       async write(bytes: Uint8Array) {
         await start;
         operate();
-        await own.write(bytes);
+        await memory.write(bytes);
         store();
       },
       async close() {
@@ -114,9 +114,9 @@ export const resumed: Target = {
     const output = new Map(Object.entries(state));
     await quantize(world, output);
     for (const [file, bytes] of Object.entries(whole!)) {
-      const own = output.get(file);
+      const sink = output.get(file);
       expect(
-        own !== undefined && own.length === bytes.length && own.every((byte, i) => byte === bytes[i]),
+        sink !== undefined && sink.length === bytes.length && sink.every((byte, i) => byte === bytes[i]),
         `${file} is that of an uninterrupted run`,
       );
     }

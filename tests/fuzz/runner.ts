@@ -51,8 +51,8 @@ const wait = globalThis.setTimeout;
 globalThis.setTimeout = ((run: () => void) => wait(run, 0)) as unknown as typeof setTimeout;
 
 let noise: string | undefined;
-const note = (what: string) => {
-  noise ??= what;
+const note = (label: string) => {
+  noise ??= label;
 };
 for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'dir'] as const) {
   console[method] = (...words: unknown[]) => note(`wrote to the console: ${String(words[0]).slice(0, 100)}`);
@@ -77,10 +77,10 @@ async function runInput({ run, subjects = ['memory'], theirs }: Target, files: F
   return noise === undefined ? verdict : { fault: noise };
 }
 
-async function take({ target: name, seed, from, milliseconds, count, known }: Order): Promise<Turn> {
-  const target = targets.find((own) => own.name === name)!;
+async function take({ target: name, seed, from, milliseconds, count, known: earlier }: Order): Promise<Turn> {
+  const target = targets.find((candidate) => candidate.name === name)!;
   const outcomes = new Map<string, number>();
-  const told = new Set(known);
+  const reported = new Set(earlier);
   const findings: Finding[] = [];
   const began = performance.now();
   const used = process.cpuUsage();
@@ -92,8 +92,8 @@ async function take({ target: name, seed, from, milliseconds, count, known }: Or
     const { outcome, fault } = await runInput(target, input);
     const kind = outcome ?? `FAULT ${kindOf(fault)}`;
     outcomes.set(kind, (outcomes.get(kind) ?? 0) + 1);
-    if (fault === undefined || told.has(kindOf(fault))) continue;
-    told.add(kindOf(fault));
+    if (fault === undefined || reported.has(kindOf(fault))) continue;
+    reported.add(kindOf(fault));
     const isSame = async (files: Files) => {
       const other = (await runInput(target, files)).fault;
       return other !== undefined && kindOf(other) === kindOf(fault);

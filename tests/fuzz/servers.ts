@@ -89,12 +89,12 @@ export const server: Target = {
   async run(files, { higgs }) {
     const { lies, knowsRanges } = choicesOf<{ lies: Lie[]; knowsRanges: boolean }>(files);
     const folder = await urlFolder(ADDRESS, { fetch: fetchFrom(files, lies, knowsRanges) });
-    const found = await higgs.inspectCheckpoint(folder);
+    const actual = await higgs.inspectCheckpoint(folder);
     if (lies.length > 0) return;
     const right = await higgs.inspectCheckpoint(folderOfCase(files)).catch((error: Error) => {
       throw new Fault(`what a folder refuses came from a server: ${error.message}`);
     });
-    expect(JSON.stringify(found.tensors) === JSON.stringify(right.tensors), 'a server gives what a folder does');
+    expect(JSON.stringify(actual.tensors) === JSON.stringify(right.tensors), 'a server gives what a folder does');
   },
 };
 

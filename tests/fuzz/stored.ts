@@ -50,14 +50,14 @@ export const stored: Target = {
     await higgs.verifyCheckpoint(folder);
     const output = memoryOutput();
     const { options, isRight } = choicesOf<{ options: RestoreOptions; isRight: boolean }>(files);
-    const made = await higgs.dequantizeCheckpoint(folder, output, options);
+    const dequantized = await higgs.dequantizeCheckpoint(folder, output, options);
     const again = await higgs.inspectCheckpoint(output.folder()).catch((error: Error) => {
       throw new Fault(`what was dequantized is refused: ${error.message}`);
     });
     const shapes = (list: readonly { name: string; shape: readonly number[] }[]) =>
       JSON.stringify(list.map(({ name, shape }) => [name, shape]));
-    expect(shapes(again.tensors) === shapes(made.tensors), 'dequantized tensors are those of the report');
-    expect(shapes(made.tensors) === shapes(report.tensors), 'dequantized tensors are those of the checkpoint');
+    expect(shapes(again.tensors) === shapes(dequantized.tensors), 'dequantized tensors are those of the report');
+    expect(shapes(dequantized.tensors) === shapes(report.tensors), 'dequantized tensors are those of the checkpoint');
     if (isRight) compare(files['model.safetensors'], output.files.get('model.safetensors')!);
   },
 };

@@ -209,18 +209,18 @@ export const template: Target = {
       messages: { role: string; content: string }[];
       config: Record<string, unknown>;
     }>(files);
-    const found = await openChatTemplate(folderOfCase(files), config);
+    const actual = await openChatTemplate(folderOfCase(files), config);
     const now = new Date(Date.UTC(2026, 0, 2));
-    const text = found.render(messages, { now });
+    const text = actual.render(messages, { now });
     expect(typeof text === 'string', `a conversation is a text: ${typeof text}`);
-    expect(found.render(messages, { now }) === text, 'a conversation is written alike twice');
+    expect(actual.render(messages, { now }) === text, 'a conversation is written alike twice');
   },
 };
 
 function safeJson(text: string, otherwise: unknown): string {
   try {
-    const found = JSON.parse(text);
-    return typeof found === 'object' && found !== null && !Array.isArray(found) ? text : JSON.stringify(otherwise);
+    const actual = JSON.parse(text);
+    return typeof actual === 'object' && actual !== null && !Array.isArray(actual) ? text : JSON.stringify(otherwise);
   } catch {
     return JSON.stringify(otherwise);
   }
@@ -369,16 +369,16 @@ export const tokenizer: Target = {
   },
   async run(files) {
     const { text, ids } = choicesOf<{ text: string; ids: number[] }>(files);
-    const own = await openTokenizer(folderOfCase(files));
-    const encoded = own.encode(text);
+    const opened = await openTokenizer(folderOfCase(files));
+    const encoded = opened.encode(text);
     expect(
       Array.isArray(encoded) && encoded.every((id) => Number.isSafeInteger(id) && id >= 0),
       `ids are integers: ${encoded}`,
     );
     for (const list of [encoded, ids]) {
-      const decoded = own.decode(list);
+      const decoded = opened.decode(list);
       expect(typeof decoded === 'string', 'ids give a text');
-      const stream = own.stream();
+      const stream = opened.stream();
       const pieces = list.map((id) => stream.push(id)).join('') + stream.end();
       expect(pieces === decoded, 'a stream gives the text, too');
     }

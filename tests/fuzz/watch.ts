@@ -43,27 +43,27 @@ export function startRunner(): Runner {
 
   async function start(): Promise<ChildProcess> {
     const file = fileURLToPath(new URL('./runner.js', import.meta.url));
-    const own = fork(file, [path], {
+    const started = fork(file, [path], {
       execArgv: [`--max-old-space-size=${HEAP_MEGABYTES}`],
       serialization: 'advanced',
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
-    await new Promise((resolve, reject) => own.once('message', resolve).once('exit', reject));
-    own.removeAllListeners('exit');
-    return own;
+    await new Promise((resolve, reject) => started.once('message', resolve).once('exit', reject));
+    started.removeAllListeners('exit');
+    return started;
   }
 
   return {
     async run(order) {
       child ??= await start();
-      const own = child;
+      const current = child;
       writeFileSync(path, Uint32Array.of(order.from));
-      const found = await watch(own, order, index);
-      if ('fault' in found) {
+      const actual = await watch(current, order, index);
+      if ('fault' in actual) {
         child = undefined;
-        own.kill('SIGKILL');
+        current.kill('SIGKILL');
       }
-      return found;
+      return actual;
     },
     end() {
       child?.kill('SIGKILL');
@@ -90,10 +90,10 @@ function watch(child: ChildProcess, order: Order, indexOf: () => number): Promis
       else if (performance.now() - since > IDLE_SECONDS * 1000) finish({ fault: 'a case that does not end', index });
       else if (megabytes > MEGABYTES) finish({ fault: `more than ${MEGABYTES} MB`, index });
     }, LOOK_EVERY);
-    const finish = (found: Watched) => {
+    const finish = (actual: Watched) => {
       clearInterval(timer);
       child.off('message', finish).off('exit', exit);
-      resolve(found);
+      resolve(actual);
     };
     const exit = (code: number | null, signal: string | null) => {
       const fault = signal === 'SIGABRT' ? 'out of memory' : `the process ended with ${signal ?? code}`;

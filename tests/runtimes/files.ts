@@ -51,23 +51,23 @@ async function sameFrom(folder: Folder, whole: Folder): Promise<void> {
 /** An empty directory of the private file system. */
 async function directory(): Promise<Own> {
   const { storage } = navigator as unknown as { storage: { getDirectory(): Promise<Own> } };
-  const own = await (await storage.getDirectory()).getDirectoryHandle(NAME, { create: true });
-  for (const name of await directoryFolder(own).list()) await own.removeEntry(name);
-  return own;
+  const root = await (await storage.getDirectory()).getDirectoryHandle(NAME, { create: true });
+  for (const name of await directoryFolder(root).list()) await root.removeEntry(name);
+  return root;
 }
 
-async function write(own: Own, name: string, bytes: Uint8Array): Promise<void> {
-  const sink = await directoryFolder(own).create(name);
+async function write(root: Own, name: string, bytes: Uint8Array): Promise<void> {
+  const sink = await directoryFolder(root).create(name);
   await sink.write(bytes);
   await sink.close();
 }
 
 // WebKitGTK has the method, and none behind it.
-async function handlesWork(own: Own): Promise<boolean> {
-  const file = await own.getFileHandle('tried', { create: true });
+async function handlesWork(root: Own): Promise<boolean> {
+  const file = await root.getFileHandle('tried', { create: true });
   const access = await file.createSyncAccessHandle!().catch(() => undefined);
   access?.close();
-  await own.removeEntry('tried');
+  await root.removeEntry('tried');
   return access !== undefined;
 }
 
@@ -89,20 +89,20 @@ test('experts are read from Blobs by FileReaderSync', async () => {
 
 test('experts are read from the private file system, by FileReaderSync and by access handles', async () => {
   const output = await quantized();
-  const own = await directory();
-  for (const [name, bytes] of output.files) await write(own, name, bytes);
-  await sameFrom(directoryFolder(own), output.folder());
-  const folder = openDirectory(own);
+  const opened = await directory();
+  for (const [name, bytes] of output.files) await write(opened, name, bytes);
+  await sameFrom(directoryFolder(opened), output.folder());
+  const folder = openDirectory(opened);
   assert.equal(await folder.list(), [...output.files.keys()].sort());
   await sameFrom(folder, output.folder());
   await folder.close();
 });
 
 test('openDirectory() gives exactly the bytes asked for, until it is closed', async () => {
-  const own = await directory();
-  await write(own, 'file', Uint8Array.of(0, 1, 2, 3, 4, 5));
-  const hasHandles = await handlesWork(own);
-  const folder = openDirectory(own);
+  const opened = await directory();
+  await write(opened, 'file', Uint8Array.of(0, 1, 2, 3, 4, 5));
+  const hasHandles = await handlesWork(opened);
+  const folder = openDirectory(opened);
   const [source, again] = [await folder.open('file'), await folder.open('file')];
   assert.is(source.byteLength, 6);
   assert.equal(new Uint8Array(await again.slice(4, 6)), Uint8Array.of(4, 5));
@@ -111,23 +111,23 @@ test('openDirectory() gives exactly the bytes asked for, until it is closed', as
   assert.equal(new Uint8Array(filled), Uint8Array.of(1, 2, 3));
   assert.is(filled === spare, hasHandles); // a Blob's reader makes a new buffer
   assert.throws(() => source.sliceSync!(2, 7), /must lie within the 6 bytes/);
-  const second = openDirectory(own); // another reader, of a file that may be locked
+  const second = openDirectory(opened); // another reader, of a file that may be locked
   assert.equal(new Uint8Array((await second.open('file')).sliceSync!(0, 2)), Uint8Array.of(0, 1));
   await second.close();
   assert.match(await errorOf(folder.open('none')), /^FormatError: .*folder must have the file "none": it is missing$/);
   await folder.close();
   assert.match(await errorOf(folder.open('file')), /must be open: it is closed$/);
-  await own.removeEntry('file'); // nothing holds it any more
+  await opened.removeEntry('file'); // nothing holds it any more
 });
 
 test('directoryFolder() writes in place: what is written is there before the file is closed, and extend() goes on behind it', async () => {
-  const own = await directory();
-  await write(own, 'file', Uint8Array.of(9));
-  const hasHandles = await handlesWork(own);
-  const folder = directoryFolder(own);
+  const opened = await directory();
+  await write(opened, 'file', Uint8Array.of(9));
+  const hasHandles = await handlesWork(opened);
+  const folder = directoryFolder(opened);
   const sink = await folder.create('file');
   await sink.write(Uint8Array.of(1, 2, 3));
-  const { byteLength } = await openDirectory(own).open('file');
+  const { byteLength } = await openDirectory(opened).open('file');
   assert.is(byteLength, hasHandles ? 3 : 1);
   await sink.abort();
   const more = await folder.extend('file', 2);

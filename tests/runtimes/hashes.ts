@@ -81,13 +81,13 @@ export async function hashes(): Promise<Hashes> {
   const higgs = await load(undefined, { grids: largeGrids });
   const input = checkpoint();
   const [quantized, restored, products] = await used(higgs, input, SCHEMES);
-  const own = await used(higgs, input, TRELLISES);
+  const codes = await used(higgs, input, TRELLISES);
   const labelled = await used(higgs, input, LABELS);
   return {
     checkpoint: await sha256(quantized),
     dequantized: await sha256(restored),
     matvec: await sha256(products),
-    trellises: await sha256([...own.flat(), utf8.encode(await logits(higgs, { grid: 't4', embeddings: 't3' }))]),
+    trellises: await sha256([...codes.flat(), utf8.encode(await logits(higgs, { grid: 't4', embeddings: 't3' }))]),
     labels: await sha256([...labelled.flat(), utf8.encode(await logits(higgs, { grid: 't5', embeddings: 't4x' }))]),
     plans: await plans(higgs, input),
     logits: await logits(higgs, { grid: 'p2n64', groupSize: 64, embeddings: 'p1n16' }),
@@ -135,8 +135,8 @@ async function plans(higgs: Higgs, input: Folder): Promise<string> {
     [priorAlphas(tensors), { bpw: 5, embeddings: 'p1n256', keep: [[/q_proj/, 'p3n512']], minBits: 2.5, maxBits: 6 }],
   ];
   const parts: Uint8Array[] = [];
-  for (const [own, options] of budgets) {
-    const plan = readBitPlan(writeBitPlan(await higgs.planBits(input, own, options)), 'plan.json');
+  for (const [budget, options] of budgets) {
+    const plan = readBitPlan(writeBitPlan(await higgs.planBits(input, budget, options)), 'plan.json');
     const output = memoryOutput();
     const { predicted } = await higgs.quantizeCheckpoint(input, output, { plan });
     const tradeoff = higgs.tradeoff(tensors, alphas, { groupSize: 256 });
@@ -155,15 +155,15 @@ async function logits(higgs: Higgs, scheme: CheckpointOptions): Promise<string> 
     for (const folder of [plain, output.folder()]) {
       for (const size of [1, 2]) {
         const model = await loadAlone(folder, { threads: await startThreads(size) });
-        const found = await model.forward(randomIds(80, config.vocab_size), { logits: 'all' });
-        parts[size - 1].push(new Uint8Array(found.buffer));
+        const actual = await model.forward(randomIds(80, config.vocab_size), { logits: 'all' });
+        parts[size - 1].push(new Uint8Array(actual.buffer));
         await model.close();
       }
     }
   }
   const [one, two] = await Promise.all(parts.map(sha256));
   if (one !== two) throw new Error(`logits must not depend on threads: ${one} on one, ${two} on two`);
-  return one!;
+  return one;
 }
 
 // An architecture with all that a backward pass can meet, and one without.
@@ -182,7 +182,7 @@ async function sensitivities(): Promise<string> {
   }
   const [one, two] = await Promise.all(parts.map(sha256));
   if (one !== two) throw new Error(`sensitivities must not depend on threads: ${one} on one, ${two} on two`);
-  return one!;
+  return one;
 }
 
 // Trellises of every depth and points of every p, and a budget.
@@ -206,7 +206,7 @@ async function refined(higgs: Higgs): Promise<string> {
   }
   const [one, two] = await Promise.all(parts.map(sha256));
   if (one !== two) throw new Error(`refined bytes must not depend on threads: ${one} on one, ${two} on two`);
-  return one!;
+  return one;
 }
 
 // Two shards: every dtype that is quantized, F8 with factors, experts, odd widths, an embedding, what passes through.
@@ -284,10 +284,10 @@ const utf8 = new TextEncoder();
 
 async function sha256(parts: readonly Uint8Array[]): Promise<string> {
   const joined = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
+  let offset = 0;
   for (const part of parts) {
-    joined.set(part, at);
-    at += part.length;
+    joined.set(part, offset);
+    offset += part.length;
   }
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', joined));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -5,7 +5,6 @@ import '../kernels.test.ts';
 import '../trellis.test.ts';
 import '../labels.test.ts';
 import '../safetensors.test.ts';
-import '../grids.test.ts';
 import '../quantize.test.ts';
 import '../format.test.ts';
 import '../streams.test.ts';

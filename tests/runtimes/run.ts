@@ -1,10 +1,11 @@
-// `npm run test:runtimes`: the same tests in every runtime, one after the other, and hashes of what the library makes.
+// `npm run test:runtimes`: the same tests in every runtime, two runtimes at a time, and hashes of what the library makes.
 // Fails when a test does, when hashes differ, and in CI when a runtime is missing. Arguments choose runtimes by name.
 
+import { availableParallelism } from 'node:os';
 import { browsers } from './browsers.ts';
 import type { Hashes } from './hashes.ts';
 import { processes } from './process.ts';
-import { LIMIT_MS, type Run } from './runtime.ts';
+import { LIMIT_MS, type Run, type Runtime } from './runtime.ts';
 import { webkit } from './webkit.ts';
 import { workerd } from './workerd.ts';
 
@@ -26,16 +27,18 @@ const chosen = process.argv.slice(2).map((name) => name.toLowerCase());
 const runtimes = [...processes, workerd, ...browsers, webkit].filter(
   ({ name }) => chosen.length === 0 || chosen.includes(name.toLowerCase()),
 );
-const rows = [['runtime', 'version', 'passed', 'failed', 'seconds', ...WHAT.map((what) => `${what} SHA-256`)]];
+const header = ['runtime', 'version', 'passed', 'failed', 'seconds', ...WHAT.map((label) => `${label} SHA-256`)];
+const rows: string[][] = [];
 const faults: string[] = [];
-const seen: Hashes[] = [];
+const results: Hashes[] = [];
 let missing = 0;
 
-for (const { name, install, program, run } of runtimes) {
+/** Runs one runtime, and keeps its row of the table at `index`. */
+async function measure({ name, install, program, run }: Runtime, index: number): Promise<void> {
   if (program === undefined) {
     missing++;
-    rows.push([name, `missing: ${install}`]);
-    continue;
+    rows[index] = [name, `missing: ${install}`];
+    return;
   }
   process.stderr.write(`${name} …\n`);
   const began = performance.now();
@@ -46,29 +49,36 @@ for (const { name, install, program, run } of runtimes) {
     if (passed === 0) faults.push(`${name}: no test ran`);
     if (skipped > 0) faults.push(`${name}: ${skipped} tests were skipped`);
     for (const failure of failures) faults.push(`${name}: ${failure.name}\n    ${failure.message}`);
-    seen.push(hashes);
-    const short = WHAT.map((what) => hashes[what].slice(0, 16));
-    rows.push([name, version, String(passed), String(failures.length), seconds, ...short]);
+    results.push(hashes);
+    const short = WHAT.map((label) => hashes[label].slice(0, 16));
+    rows[index] = [name, version, String(passed), String(failures.length), seconds, ...short];
   } catch (error) {
     faults.push(`${name}: ${error instanceof Error ? error.message : error}`);
-    rows.push([name, 'did not finish']);
+    rows[index] = [name, 'did not finish'];
   }
 }
 
-printTable(rows);
+const waiting = runtimes.entries();
+await Promise.all(
+  Array.from({ length: Math.min(2, availableParallelism()) }, async () => {
+    for (const [index, runtime] of waiting) await measure(runtime, index);
+  }),
+);
+
+printTable([header, ...rows]);
 console.log();
-for (const what of WHAT) {
-  const all = [...new Set(seen.map((hashes) => hashes[what]))];
-  if (all.length > 0) console.log(`${what} SHA-256: ${all.join(' ≠ ')}`);
-  if (all.length > 1) faults.push(`the ${what} hashes differ`);
+for (const label of WHAT) {
+  const all = [...new Set(results.map((hashes) => hashes[label]))];
+  if (all.length > 0) console.log(`${label} SHA-256: ${all.join(' ≠ ')}`);
+  if (all.length > 1) faults.push(`the ${label} hashes differ`);
 }
 if (runtimes.length === 0) faults.push(`runtimes must be chosen by name: none is named ${chosen.join(', ')}`);
 if (missing > 0 && process.env.CI) faults.push(`in CI no runtime may be missing: ${missing} are`);
-for (const fault of faults) console.error(`\n${fault}`);
+for (const fault of faults) console.error(`\n   FAIL  ${fault}`);
 console.log(
   faults.length > 0
     ? `\n${faults.length} fault${faults.length > 1 ? 's' : ''}`
-    : `\n${seen.length} runtimes, equal bits${missing ? `, ${missing} missing` : ''}`,
+    : `\n${results.length} runtimes, equal bits${missing ? `, ${missing} missing` : ''}`,
 );
 process.exitCode = faults.length > 0 ? 1 : 0;
 

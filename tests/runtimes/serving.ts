@@ -63,7 +63,7 @@ test('answers, streams and ends with who leaves, over a socket', async () => {
   await reader.read();
   abort.abort();
   await reader.read().catch(() => {});
-  for (let i = 0; i < 200 && server.state.active > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let i = 0; i < 3000 && server.state.active > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10));
   assert.equal(server.state, { active: 0, waiting: 0, loaded: ['tiny'] });
   await close();
   await model.close();

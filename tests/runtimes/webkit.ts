@@ -29,8 +29,8 @@ export const webkit: Runtime = {
     const env = { ...process.env, WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS: '1' };
     for (const kind of ['HOME', 'XDG_DATA_HOME', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME'])
       Object.assign(env, { [kind]: home });
-    const start = (program: string, args: string[], own: NodeJS.ProcessEnv): ChildProcess => {
-      const child = spawn(program, args, { signal, env: own, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+    const start = (program: string, args: string[], variables: NodeJS.ProcessEnv): ChildProcess => {
+      const child = spawn(program, args, { signal, env: variables, stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
       child.on('error', () => {}); // the signal's; who waits for the child is told by the signal too
       children.push(child);
       return child;
