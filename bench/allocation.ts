@@ -64,12 +64,12 @@ export function allocationTables(
   async function scoredOf(name: string, options: CheckpointOptions): Promise<Scored> {
     const output = memoryOutput();
     const { bpw } = await higgs.quantizeCheckpoint(folder, output, { ...options, pool });
-    const found = await scoreEach(output.folder(), 'f32', await original());
-    const tokens = found.map(({ tokensScored }) => tokensScored);
+    const score = await scoreEach(output.folder(), 'f32', await original());
+    const tokens = score.map(({ tokensScored }) => tokensScored);
     return {
       ...{ name, bitsPerWeight: bpw, tokens },
-      kl: found.map(({ against }, i) => against!.meanKl * tokens[i]),
-      nll: found.map(({ against }, i) => Math.log(against!.ratio) * tokens[i]),
+      kl: score.map(({ against }, i) => against!.meanKl * tokens[i]),
+      nll: score.map(({ against }, i) => Math.log(against!.ratio) * tokens[i]),
     };
   }
   const ofGrid = new Map(grids.map((grid) => [grid, once(() => scoredOf(grid, { grid }))]));
@@ -85,9 +85,9 @@ export function allocationTables(
       const plan = await higgs.planBits(folder, await sensitivities[source](), { bpw, grids });
       return scoredOf(key, { plan });
     };
-    const found = plans.get(key) ?? score();
-    plans.set(key, found);
-    return found;
+    const running = plans.get(key) ?? score();
+    plans.set(key, running);
+    return running;
   };
 
   async function planCells(source: string, budget: () => Promise<number>): Promise<Cells> {
@@ -113,8 +113,8 @@ export function allocationTables(
   const scored = `${tokens} tokens of ${texts.length} texts, context ${context}`;
   // At the bits of the best single grids of 3 and 4 bits, which are a little more than that with their scales.
   const likeBest = (bits: number) => async () => {
-    const own = (await allSingle()).filter(({ name }) => bitsOf(higgs, name) === bits);
-    return least(own)?.bitsPerWeight ?? bits;
+    const sameBits = (await allSingle()).filter(({ name }) => bitsOf(higgs, name) === bits);
+    return least(sameBits)?.bitsPerWeight ?? bits;
   };
   return [
     {
@@ -145,7 +145,7 @@ export function allocationTables(
 // How far a is above b, a token.
 function difference(a: Scored, b: Scored, key: 'kl' | 'nll'): Estimate {
   return ratioOf(
-    a[key].map((own, i) => own - b[key][i]),
+    a[key].map((value, i) => value - b[key][i]),
     a.tokens,
   );
 }

@@ -11,21 +11,21 @@ import { load } from '../src/higgs.ts';
 import { createMemory, instantiateDecoder } from '../src/kernels/decoder/instantiate.ts';
 import { decoderBinary } from '../src/kernels/decoder/load.ts';
 import { attendCodesScratchBytes, attendScratchBytes, cacheCodesBytes } from '../src/kernels/decoder/sizes.ts';
-import { loadAll } from '../src/model/loading/load.ts';
+import { loadMemories } from '../src/model/loading/load.ts';
 import { type LanguageModel, type ModelOptions, planArchitecture, startModel } from '../src/model/model.ts';
 import { openWeights } from '../src/model/weights.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
 import { perplexity } from '../src/text/perplexity.ts';
-import { openTokenizer } from '../src/text/tokenizer.ts';
+import { readTokenizer } from '../src/text/tokenizer.ts';
 import { normals } from '../tests/bits.ts';
 import { memoryOutput } from '../tests/checkpoints.ts';
 
 const CONTEXT = 256;
-const [what, ...rest] = process.argv.slice(2);
-if (what === 'quality') await quality(rest[0]!, rest[1]!, Number(rest[2] ?? 4096));
-else if (what === 'attention') await attention(...rest.map(Number));
-else throw new RangeError(`first argument must be quality or attention: got ${what}`);
+const [command, ...rest] = process.argv.slice(2);
+if (command === 'quality') await quality(rest[0], rest[1], Number(rest[2] ?? 4096));
+else if (command === 'attention') await attention(...rest.map(Number));
+else throw new RangeError(`first argument must be quality or attention: got ${command}`);
 
 type Options = Pick<ModelOptions, 'activations' | 'cache'> & { turnsCache?: boolean };
 
@@ -33,12 +33,12 @@ async function open(folder: Folder, given: Options): Promise<LanguageModel> {
   const options = { context: CONTEXT, activations: 'f32', ...given } as const;
   const weights = await openWeights(await openCheckpoint(folder));
   const planned = planArchitecture(await readArchitecture(folder), weights, options, 1);
-  return startModel(planned, options, (places, crew) => loadAll(places, weights, {}, crew));
+  return startModel(planned, options, (places, crew) => loadMemories(places, weights, {}, crew));
 }
 
 async function quality(path: string, file: string, count: number): Promise<void> {
   const folder = await openFolder(path);
-  const { encode } = await openTokenizer(folder);
+  const { encode } = await readTokenizer(folder);
   const ids = encode(readFileSync(file, 'utf8').replaceAll('<|endoftext|>', ''), { special: false }).slice(0, count);
   const higgs = await load(undefined, { grids: largeGrids });
   const output = memoryOutput();
@@ -55,10 +55,10 @@ async function quality(path: string, file: string, count: number): Promise<void>
   ];
   for (const [name, from, options, other] of rows) {
     const [model, against] = [await open(from, options), await open(from, other)];
-    const found = await perplexity(model, ids, { context: CONTEXT, against });
-    const { meanKl, standardError, top1Agreement } = found.against!;
+    const measured = await perplexity(model, ids, { context: CONTEXT, against });
+    const { meanKl, standardError, top1Agreement } = measured.against!;
     const cells = [meanKl.toPrecision(3), standardError.toPrecision(2), (100 * top1Agreement).toFixed(2)];
-    console.log(`| ${[name, ...cells, found.perplexity.toFixed(4)].join(' | ')} |`);
+    console.log(`| ${[name, ...cells, measured.perplexity.toFixed(4)].join(' | ')} |`);
     await Promise.all([model.close(), against.close()]);
   }
   await folder.close();
@@ -73,14 +73,14 @@ async function attention(heads = 16, kvHeads = 16, headDim = 64): Promise<void> 
     const kernels = await instantiateDecoder(decoderBinary, memory);
     let next = 1 << 16;
     const reserve = (bytes: number) => {
-      const at = next;
+      const address = next;
       next = Math.ceil((next + bytes + 64) / 64) * 64;
-      return at;
+      return address;
     };
     const put = (count: number) => {
-      const at = reserve(count * 4);
-      new Float32Array(memory.buffer, at, count).set(normals(count, count));
-      return at;
+      const address = reserve(count * 4);
+      new Float32Array(memory.buffer, address, count).set(normals(count, count));
+      return address;
     };
     const [q, y, masks] = [put(heads * headDim), reserve(heads * headDim * 4), reserve(4096 * 4)];
     kernels.signs(0, masks, 4096);
@@ -95,12 +95,12 @@ async function attention(heads = 16, kvHeads = 16, headDim = 64): Promise<void> 
       const [keys, values] = [reserve(kvHeads * positions * row), reserve(kvHeads * positions * row)];
       const [keyScales, valueScales] = [reserve(kvHeads * positions * 2), reserve(kvHeads * positions * 2)];
       for (let i = 0; i < kvHeads * positions; i++) {
-        for (const [at, scales, x] of [
+        for (const [address, scales, x] of [
           [keys, keyScales, vectors + (i % 64) * headDim * 4],
           [values, valueScales, vectors + ((i * 7) % 64) * headDim * 4],
         ] as const) {
-          if (cache === 'f16') kernels.f32ToF16(x, at + i * row, headDim);
-          else kernels.keepCodes(x, headDim, bits, masks, at + i * row, scales + i * 2, scratch);
+          if (cache === 'f16') kernels.f32ToF16(x, address + i * row, headDim);
+          else kernels.keepCodes(x, headDim, bits, masks, address + i * row, scales + i * 2, scratch);
         }
       }
       const run = () => {
@@ -132,7 +132,7 @@ async function attention(heads = 16, kvHeads = 16, headDim = 64): Promise<void> 
     }
     const best = works.map(({ times }) => Math.min(...times));
     for (const [i, { cache, bytes }] of works.entries()) {
-      const cells = [positions, cache, bytes, best[i]!.toPrecision(3), (best[0]! / best[i]!).toFixed(2)];
+      const cells = [positions, cache, bytes, best[i].toPrecision(3), (best[0] / best[i]).toFixed(2)];
       console.log(`| ${cells.join(' | ')} |`);
     }
   }

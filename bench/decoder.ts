@@ -64,10 +64,8 @@ console.log(`| | ${columns.map(({ build, count }) => `${build}, ${count}`).join(
 console.log(`|---|${'---|'.repeat(columns.length)}`);
 for (const name of new Set(all.map(({ name }) => name))) {
   const cells = columns.map(({ build, count }) => {
-    const found = all.find(
-      (measured) => measured.name === name && measured.build === build && measured.count === count,
-    );
-    return found ? (found.macs / found.best / (name === QUANTIZE ? 1e6 : 1e9)).toPrecision(3) : '';
+    const row = all.find((measured) => measured.name === name && measured.build === build && measured.count === count);
+    return row ? (row.macs / row.best / (name === QUANTIZE ? 1e6 : 1e9)).toPrecision(3) : '';
   });
   console.log(`| ${name} | ${cells.join(' | ')} |`);
 }

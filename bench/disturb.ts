@@ -14,6 +14,8 @@ import { startThreads } from '../src/workers/node.ts';
 
 /** A linear weight of the model. */
 export interface Matrix {
+  /** Of its tensor. */
+  name: string;
   rows: number;
   cols: number;
   weights: Float32Array; // (rows, cols)
@@ -87,11 +89,13 @@ export async function openPatient(folder: Folder, { tokens, texts }: Tokens, thr
   const session = await open('noise', 1);
   const { state, floats } = session.measuring;
   const places = measuredOf(state).map(({ linear, block }) => {
-    const { rows, cols, weights, dtype } = linear as DenseLinear;
+    const { name, rows, cols, weights, dtype } = linear as DenseLinear;
     if (dtype !== 'F32') throw new RangeError(`weights must be F32: got ${dtype}`);
-    return { block, rows, cols, at: weights / 4 };
+    return { block, name, rows, cols, at: weights / 4 };
   });
-  const matrices = places.map(({ rows, cols, at }) => ({ rows, cols, weights: floats.slice(at, at + rows * cols) }));
+  const matrices = places.map(({ name, rows, cols, at }) => {
+    return { name, rows, cols, weights: floats.slice(at, at + rows * cols) };
+  });
   const alphas = results.map((traces) =>
     places.map(({ rows, cols }, i) => {
       const drawn = traces.slice(i * DRAWS, (i + 1) * DRAWS).reduce((sum, trace) => sum + trace, 0);

@@ -133,8 +133,8 @@ export function llamaTable(options: FileOptions, llama: LlamaOptions): Table {
 const checkpoints = new Map<string, () => Promise<string>>();
 function checkpoint({ model, directory }: FileOptions): () => Promise<string> {
   const path = join(directory, model);
-  const known = checkpoints.get(path);
-  if (known) return known;
+  const existing = checkpoints.get(path);
+  if (existing) return existing;
   const write = once(async () => {
     await mkdir(path);
     await writeCheckpoint(model, path);

@@ -5,7 +5,7 @@ import { cpus, release, tmpdir, type } from 'node:os';
 import { join } from 'node:path';
 import { Command, Option } from 'commander';
 import { loadKernels } from '../src/kernels/load.ts';
-import { integer, pattern } from '../src/terminal/usage.ts';
+import { parseInteger, parsePattern } from '../src/terminal/usage.ts';
 import { encoderTable } from './encoders.ts';
 import { errorTable } from './errors.ts';
 import { fileTable, llamaTable } from './files.ts';
@@ -32,11 +32,11 @@ const list = (text: string) => text.split(',');
 
 await new Command('bench')
   .description('Measures kernels and encoders on one core, and whole checkpoints on request. Inputs are seeded.')
-  .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern)
+  .argument('[pattern]', 'measure only the rows whose names match this regular expression', parsePattern)
   .option('--json', 'print JSON, numbers in units of one (seconds, bytes, weights)')
   .addOption(
     new Option('--rows <n>', `rows of ${COLS} weights that one call of a kernel gets`)
-      .argParser(integer(1, 4096))
+      .argParser(parseInteger(1, 4096))
       .default(16),
   )
   .option('--files [model]', `also quantize checkpoints: ${Object.keys(models).join(', ')} (smollm2-135m)`)
@@ -44,10 +44,10 @@ await new Command('bench')
   .option(
     '--workers <numbers>',
     'numbers of workers, and of threads',
-    (text) => list(text).map(integer(1, 256)),
+    (text) => list(text).map(parseInteger(1, 256)),
     [1, 2],
   )
-  .addOption(new Option('--runs <n>', 'runs of each whole checkpoint').argParser(integer(1, 100)).default(2))
+  .addOption(new Option('--runs <n>', 'runs of each whole checkpoint').argParser(parseInteger(1, 100)).default(2))
   .option(
     '--llama-quantize <path>',
     'also run this binary on a GGUF of the same shapes (the model of --files, or 240m)',

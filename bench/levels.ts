@@ -30,7 +30,7 @@ export function af4Levels(groupSize: number): Float32Array {
     const i = Math.min(STEPS - 1, Math.floor(x * STEPS));
     return cumulative[i] + (x * STEPS - i) * (cumulative[i + 1] - cumulative[i]);
   };
-  const at = (wanted: number) => {
+  const valueBelow = (wanted: number) => {
     const i = cumulative.findIndex((sum) => sum >= wanted);
     return (i - (cumulative[i] - wanted) / (cumulative[i] - cumulative[i - 1])) / STEPS;
   };
@@ -40,7 +40,7 @@ export function af4Levels(groupSize: number): Float32Array {
       const borders = levels.slice(1).map((level, k) => mass((levels[k] + level) / 2));
       change = 0;
       for (let k = 1; k < count; k++) {
-        const median = at((borders[k - 1] + borders[k]) / 2);
+        const median = valueBelow((borders[k - 1] + borders[k]) / 2);
         change = Math.max(change, Math.abs(median - levels[k]));
         levels[k] = median;
       }
@@ -71,11 +71,11 @@ function gauss(x: number): number {
   return Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);
 }
 
-const known = new Map<number, number>();
+const counts = new Map<number, number>();
 
 // Φ(x) = ½ + φ(x) · (x + x³/3 + x⁵/15 + …)
 function normalBelow(x: number): number {
-  let value = known.get(x);
+  let value = counts.get(x);
   if (value === undefined) {
     let [sum, term] = [0, x];
     for (let k = 3; Math.abs(term) > 1e-17; k += 2) {
@@ -83,7 +83,7 @@ function normalBelow(x: number): number {
       term *= (x * x) / k;
     }
     value = 0.5 + gauss(x) * sum;
-    known.set(x, value);
+    counts.set(x, value);
   }
   return value;
 }

@@ -6,7 +6,7 @@ import { cpus, release, type } from 'node:os';
 import { Command, Option } from 'commander';
 import { largeGrids } from '../src/grids/large.ts';
 import { load } from '../src/index.ts';
-import { integer, pattern } from '../src/terminal/usage.ts';
+import { parseInteger, parsePattern } from '../src/terminal/usage.ts';
 import { startPool } from '../src/workers/node.ts';
 import { allocationTables } from './allocation.ts';
 import { type Dot, scatterOf } from './scatter.ts';
@@ -22,30 +22,42 @@ interface Options {
   models: string[];
   data: string;
   grids: RegExp;
+  refined: string[];
+  refineSequences: number;
   plot?: string;
   json?: boolean;
 }
 
+const names = (text: string) => text.split(',').filter(Boolean);
+
 await new Command('bench:linearity')
   .description('Measures whether loss is what the linearity theorem predicts, and what plans by it gain.')
-  .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern)
-  .addOption(new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(integer(2, 1e4)).default(16))
+  .argument('[pattern]', 'measure only the rows whose names match this regular expression', parsePattern)
+  .addOption(
+    new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(parseInteger(2, 1e4)).default(16),
+  )
   .addOption(
     new Option('--sequences <n>', 'sequences of 128 tokens of text; half as many of random tokens')
-      .argParser(integer(2, 1e4))
+      .argParser(parseInteger(2, 1e4))
       .default(16),
   )
   .addOption(
     new Option('--alone <n>', 'sequences on which each matrix is disturbed alone')
-      .argParser(integer(1, 1e4))
+      .argParser(parseInteger(1, 1e4))
       .default(1),
   )
-  .addOption(new Option('--threads <n>', 'threads').argParser(integer(1, 64)).default(cpus().length))
-  .option('--models <names>', 'models to measure; of stories, beside the embedded one', (text) => text.split(','), [
-    'books-llama',
-  ])
+  .addOption(new Option('--threads <n>', 'threads').argParser(parseInteger(1, 64)).default(cpus().length))
+  .option('--models <names>', 'models to measure; of stories, beside the embedded one', names, ['books-llama'])
   .option('--data <dir>', 'where models of stories are (models/NAME), and their text (text/tinystories.txt)', '.')
-  .addOption(new Option('--grids <pattern>', 'only grids whose names match').argParser(pattern).default(/(?:)/, 'all'))
+  .addOption(
+    new Option('--grids <pattern>', 'only grids whose names match').argParser(parsePattern).default(/(?:)/, 'all'),
+  )
+  .option('--refined <names>', 'grids whose weights are also refined; none if empty', names, ['t4', 't3', 't2'])
+  .addOption(
+    new Option('--refine-sequences <n>', 'sequences of 256 tokens to refine by')
+      .argParser(parseInteger(1, 65535))
+      .default(128),
+  )
   .option('--plot <file>', 'draw predicted against measured loss, as SVG')
   .option('--json', 'print JSON')
   .action(measure)
@@ -68,7 +80,7 @@ async function measure(rows: RegExp = /(?:)/, options: Options): Promise<void> {
   for (const name of models) {
     const subject = await subjectOf(name, windows, data);
     closers.unshift(subject.folder.close);
-    tables.push(...theoremTables(higgs, subject, { ...options, grids }, (found) => dots.push(...found)));
+    tables.push(...theoremTables(higgs, subject, { ...options, grids, pool }, (panel) => dots.push(...panel)));
     tables.push(...allocationTables(higgs, subject, { grids, threads, pool }, closers));
   }
   if (options.json) await printJson(tables, rows, environment);

@@ -1,9 +1,12 @@
 // Plans and exports for llama.cpp, by llama.cpp itself: the perplexity of an exported model beside ours over the same tokens, and the KL
-// divergence of plans beside that of llama-quantize's mixtures of the same size. Text windows are those of llama-perplexity.
+// divergence of plans beside that of llama-quantize's mixtures of the same size. A plan is as `higgs plan` makes it, with its importance
+// matrix, and without one; a mixture without a matrix, and with the plan's. Text windows are those of llama-perplexity.
 //
 //   node build/bench/llamacpp.js MODEL --binaries DIR --text FILE [--context 256] [--chunks 40] [--mixtures Q3_K_M,Q4_K_M,Q5_K_M]
+//     [--weights-alone]
 //
-// DIR has llama-quantize and llama-perplexity. Sensitivities are kept beside the model, as `higgs plan` keeps them.
+// DIR has llama-quantize and llama-perplexity. Sensitivities are kept beside the model, as `higgs plan` keeps them. `--weights-alone` makes
+// weights F32 before they are scored: llama.cpp then does not round activations to eight bits.
 
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -15,7 +18,7 @@ import { largeGrids } from '../src/grids/large.ts';
 import { load } from '../src/higgs.ts';
 import { logSumExp } from '../src/numerics/exponential.ts';
 import { openFolder } from '../src/source/file.ts';
-import { integer } from '../src/terminal/usage.ts';
+import { parseInteger } from '../src/terminal/usage.ts';
 import { logitsOf, openSequence } from '../src/text/language.ts';
 
 /** Runs of a tool that may end before its log is written. */
@@ -27,66 +30,75 @@ interface Options {
   context: number;
   chunks: number;
   mixtures: string[];
+  weightsAlone?: boolean;
 }
 
 await new Command('llamacpp')
   .argument('<model>', 'a checkpoint’s directory')
   .requiredOption('--binaries <directory>', 'where llama-quantize and llama-perplexity are')
   .requiredOption('--text <file>', 'a text in UTF-8')
-  .addOption(new Option('--context <n>', 'tokens of a window').argParser(integer(2, 1 << 20)).default(256))
-  .addOption(new Option('--chunks <n>', 'windows').argParser(integer(1, 1 << 20)).default(40))
+  .addOption(new Option('--context <n>', 'tokens of a window').argParser(parseInteger(2, 1 << 20)).default(256))
+  .addOption(new Option('--chunks <n>', 'windows').argParser(parseInteger(1, 1 << 20)).default(40))
   .option('--mixtures <list>', 'mixtures to compare with', (text) => text.split(','), ['Q3_K_M', 'Q4_K_M', 'Q5_K_M'])
+  .option('--weights-alone', 'score weights as F32, activations not rounded')
   .action(compare)
   .parseAsync();
 
 async function compare(model: string, options: Options): Promise<void> {
   const scratch = mkdtempSync(join(tmpdir(), 'higgs-llamacpp-'));
-  const at = (name: string) => join(scratch, name);
+  const pathOf = (name: string) => join(scratch, name);
   try {
-    higgs('export', model, '--format', 'gguf', '-o', at('model.gguf'));
-    const theirs = measured(/Final estimate: PPL = ([\d.]+)/, options, '-m', at('model.gguf'));
+    higgs('export', model, '--format', 'gguf', '-o', pathOf('model.gguf'));
+    const theirs = measured(/Final estimate: PPL = ([\d.]+)/, options, '-m', pathOf('model.gguf'));
     const own = await ownPerplexity(model, options);
     const apart = 100 * (own / theirs - 1);
     console.log(`perplexity of the export: llama.cpp ${theirs}, higgs ${own.toFixed(4)} (${apart.toFixed(3)} %)\n`);
-    const base = ['--kl-divergence-base', at('logits')];
-    llama('perplexity', options, '-m', at('model.gguf'), ...windows(options), ...base);
-    console.log('| types | bytes | bpw | predicted KL | KL | of the mixture | KL, in F32 | of the mixture |');
-    console.log('|---|--:|--:|--:|--:|--:|--:|--:|');
+    const base = ['--kl-divergence-base', pathOf('logits')];
+    llama('perplexity', options, '-m', pathOf('model.gguf'), ...windows(options), ...base);
     const klOf = (file: string) =>
       measured(/Mean\s+KLD:\s+(-?[\d.]+)/, options, '-m', file, ...base, '--kl-divergence');
-    // As it runs, with activations in eight bits, and of the weights alone.
-    const both = (file: string): Pair => {
-      llama('quantize', options, '--allow-requantize', file, at('wide.gguf'), 'F32');
-      return [klOf(file), klOf(at('wide.gguf'))];
+    const plan = (...args: string[]) => JSON.parse(higgs('plan', model, '--format', 'gguf', '--json', ...args));
+    const made = (...args: string[]) => {
+      llama('quantize', options, ...args.slice(0, -1), pathOf('model.gguf'), pathOf('made.gguf'), args.at(-1)!);
+      const bytes = statSync(pathOf('made.gguf')).size;
+      if (options.weightsAlone)
+        llama('quantize', options, '--allow-requantize', pathOf('made.gguf'), pathOf('wide.gguf'), 'F32');
+      return { bytes, kl: klOf(pathOf(options.weightsAlone ? 'wide.gguf' : 'made.gguf')) };
     };
+    const started = performance.now();
+    const { imatrix } = plan('--bpw', '8', '-o', pathOf('types.txt'));
+    console.log(`sensitivities and matrix: ${((performance.now() - started) / 1000).toFixed(0)} s\n`);
+    const weighted = ['--imatrix', imatrix];
+    const { plan: sizes } = plan('--bpw', '8', '--no-imatrix');
+    console.log(
+      '| mixture | bpw | KL | a plan | | the mixture with its matrix | the plan below that | both without | |',
+    );
+    console.log('|---|--:|--:|--:|--:|--:|--:|--:|--:|');
     for (const mixture of options.mixtures) {
-      const planned = JSON.parse(higgs('plan', model, '--format', 'gguf', '--bpw', '8', '--json')).plan.mixtures;
-      const { bpw, predicted, bytes } = planned.find(({ name }: { name: string }) => name === mixture);
-      llama('quantize', options, at('model.gguf'), at('mixture.gguf'), mixture);
-      const size = statSync(at('mixture.gguf')).size;
-      if (size !== bytes) console.log(`${mixture} has ${size} bytes, not the ${bytes} that were predicted`);
-      const kl = both(at('mixture.gguf'));
-      console.log(row(mixture, size, bpw, predicted, kl));
-      const args = ['--size', String(size), '-o', at('types.txt'), '--force', '--json'];
-      const { plan } = JSON.parse(higgs('plan', model, '--format', 'gguf', ...args));
-      llama('quantize', options, '--tensor-type-file', at('types.txt'), at('model.gguf'), at('plan.gguf'), 'Q4_K_M');
-      const own = both(at('plan.gguf'));
-      console.log(row('a plan', statSync(at('plan.gguf')).size, plan.bpw, plan.predicted, own, kl));
+      const { bpw, bytes } = sizes.mixtures.find(({ name }: { name: string }) => name === mixture);
+      const bare = made(mixture);
+      if (bare.bytes !== bytes) console.log(`${mixture} has ${bare.bytes} bytes, not the ${bytes} that were predicted`);
+      // llama-quantize notes the matrix in its output: plans have the size without. The matrix is that of the first plan.
+      const planned = (...args: string[]) => {
+        const types = pathOf('types.txt');
+        plan('--size', String(bytes), '-o', types, '--force', args.length > 0 ? '--imatrix' : '--no-imatrix');
+        return made(...args, '--tensor-type-file', types, 'Q4_K_M').kl;
+      };
+      const [own, same, without] = [planned(...weighted), made(...weighted, mixture).kl, planned()];
+      const cells = [own, below(own, bare.kl), same, below(own, same), without, below(without, bare.kl)];
+      console.log(`| ${[mixture, bpw.toFixed(3), ...[bare.kl, ...cells].map(cell)].join(' | ')} |`);
     }
   } finally {
     rmSync(scratch, { recursive: true });
   }
 }
 
-/** KL as it runs, and with weights in F32. */
-type Pair = readonly [number, number];
+function below(value: number, other: number): string {
+  return `${(100 * (value / other - 1)).toFixed(0)} %`;
+}
 
-function row(name: string, bytes: number, bpw: number, predicted: number, kl: Pair, of?: Pair): string {
-  const cells = kl.flatMap((value, i) => [
-    value.toPrecision(3),
-    of === undefined ? '' : `${(100 * (value / of[i] - 1)).toFixed(0)} %`,
-  ]);
-  return `| ${[name, bytes, bpw.toFixed(3), predicted.toPrecision(3), ...cells].join(' | ')} |`;
+function cell(value: number | string): string {
+  return typeof value === 'number' ? value.toPrecision(3) : value;
 }
 
 function windows({ context, chunks, text }: Options): string[] {

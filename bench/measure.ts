@@ -35,13 +35,13 @@ export function measure({ weights, bytes, call, bruteForce }: Work): Speed {
   const to = new Uint8Array(from.length);
   const copy = () => to.set(from);
   const [times, copies, brutes] = takeTurns(bruteForce ? [call, copy, bruteForce.call] : [call, copy]);
-  const best = times![0];
+  const best = times[0];
   return {
     weightsPerSecond: weights / best,
-    medianWeightsPerSecond: weights / medianOf(times!),
+    medianWeightsPerSecond: weights / medianOf(times),
     gigabytesPerSecond: bytes / best / 1e9,
-    timesCopy: copies![0] / best,
-    ...(bruteForce && { timesBruteForce: weights / best / (bruteForce.weights / brutes![0]) }),
+    timesCopy: copies[0] / best,
+    ...(bruteForce && { timesBruteForce: weights / best / (bruteForce.weights / brutes[0]) }),
   };
 }
 

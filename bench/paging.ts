@@ -11,7 +11,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { layOutShards } from '../src/checkpoint/safetensors/layout.ts';
 import { folderOf, load } from '../src/index.ts';
-import { estimateMemory, loadModel } from '../src/model/model.ts';
+import { estimateMemory, loadLanguage } from '../src/model/model.ts';
 import { createFolder, openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
 import { withSequence } from '../src/text/language.ts';
@@ -93,8 +93,8 @@ async function write(path: string): Promise<void> {
 }
 
 const [path, threads = '1', how] = process.argv.slice(2);
-if (!existsSync(path!)) await write(path!);
-const folder = await openFolder(path!);
+if (!existsSync(path)) await write(path);
+const folder = await openFolder(path);
 const options = { context: 512 };
 const count = Number(threads);
 const { bytes, experts } = await estimateMemory(folder, options);
@@ -113,7 +113,7 @@ async function measureWarm(): Promise<void> {
   console.log('|---|---|---|---|---|---|---|');
   for (const part of [1, 0.6, 0.3]) {
     const memory = Math.floor(bytes - (1 - part) * experts.bytes);
-    const model = await loadModel(folder, {
+    const model = await loadLanguage(folder, {
       ...options,
       ...(part < 1 && { memory }),
       ...(count > 1 && { threads: await startThreads(count) }),
@@ -164,10 +164,10 @@ function plain(): Folder {
 }
 
 async function compareCold(): Promise<void> {
-  const files = readdirSync(path!).filter((name) => name.endsWith('.safetensors'));
+  const files = readdirSync(path).filter((name) => name.endsWith('.safetensors'));
   const drop = () => {
     for (const name of files) {
-      execFileSync('dd', [`if=${join(path!, name)}`, 'iflag=nocache', 'count=0', 'status=none']);
+      execFileSync('dd', [`if=${join(path, name)}`, 'iflag=nocache', 'count=0', 'status=none']);
     }
   };
   const median = (values: number[]) => values.sort((a, b) => a - b)[values.length >> 1];
@@ -178,7 +178,7 @@ async function compareCold(): Promise<void> {
   for (const part of [0.6, 0.3]) {
     const memory = Math.floor(bytes - (1 - part) * experts.bytes);
     const open = async (from: Folder) =>
-      loadModel(from, { ...options, memory, ...(count > 1 && { threads: await startThreads(count) }) });
+      loadLanguage(from, { ...options, memory, ...(count > 1 && { threads: await startThreads(count) }) });
     const models = [await open(plain()), await open(folder)];
     const sequences = await Promise.all(models.map((model) => model.open({ capacity: TOKENS })));
     const times: number[][] = [[], []];

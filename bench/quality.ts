@@ -5,7 +5,7 @@ import { cpus, release, type } from 'node:os';
 import { Command, Option } from 'commander';
 import { largeGrids } from '../src/grids/large.ts';
 import { type CheckpointOptions, type Higgs, load } from '../src/index.ts';
-import { integer, pattern } from '../src/terminal/usage.ts';
+import { parseInteger, parsePattern } from '../src/terminal/usage.ts';
 import { memoryOutput } from '../tests/checkpoints.ts';
 import { baselines } from './baselines.ts';
 import { BPW } from './errors.ts';
@@ -81,10 +81,12 @@ const signColumns: readonly Column[] = [
 
 await new Command('bench:quality')
   .description('Measures what quantizing linear weights costs: perplexity, and divergence from the original.')
-  .argument('[pattern]', 'measure only the rows whose names match this regular expression', pattern)
-  .addOption(new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(integer(1, 1e4)).default(16))
-  .addOption(new Option('--seeds <n>', 'seeds of the random signs').argParser(integer(1, 100)).default(4))
-  .addOption(new Option('--threads <n>', 'threads').argParser(integer(1, 64)).default(cpus().length))
+  .argument('[pattern]', 'measure only the rows whose names match this regular expression', parsePattern)
+  .addOption(
+    new Option('--windows <n>', 'windows of 256 tokens, or stories').argParser(parseInteger(1, 1e4)).default(16),
+  )
+  .addOption(new Option('--seeds <n>', 'seeds of the random signs').argParser(parseInteger(1, 100)).default(4))
+  .addOption(new Option('--threads <n>', 'threads').argParser(parseInteger(1, 64)).default(cpus().length))
   .option('--models <names>', 'models to measure; of stories, beside the embedded one', (text) => text.split(','), [
     'books-llama',
   ])
@@ -132,17 +134,17 @@ async function tablesOf(
     const meanT2 = tensors.reduce((sum, { relativeError }) => sum + relativeError, 0) / tensors.length;
     return { folder: output.folder(), bitsPerWeight: bpw, meanT2 };
   };
-  const compare = async ({ folder, ...known }: Candidate): Promise<Cells & Comparison> => {
-    const { against, ...own } = await score(folder, 'f32', original);
-    return { ...known, ...own, ...against! };
+  const compare = async ({ folder, ...others }: Candidate): Promise<Cells & Comparison> => {
+    const { against, ...cells } = await score(folder, 'f32', original);
+    return { ...others, ...cells, ...against! };
   };
   // Tables share rows: a scheme is measured once.
   const schemes = new Map<string, Promise<Cells & Comparison>>();
   const compareScheme = (options: CheckpointOptions): Promise<Cells & Comparison> => {
     const key = JSON.stringify({ seed: 0, ...options });
-    const found = schemes.get(key) ?? quantize(options).then(compare);
-    schemes.set(key, found);
-    return found;
+    const compared = schemes.get(key) ?? quantize(options).then(compare);
+    schemes.set(key, compared);
+    return compared;
   };
   const higgsRow = (name: string, options: CheckpointOptions): Row => {
     return { name: name.startsWith('t') ? name : `HIGGS ${name}`, measure: () => compareScheme(options) };
@@ -157,8 +159,8 @@ async function tablesOf(
       {
         name: 'original',
         measure: async () => {
-          const { against, ...own } = await score(folder, 'f32');
-          return own;
+          const { against, ...cells } = await score(folder, 'f32');
+          return cells;
         },
       },
       ...GRIDS.flatMap((grid) => [
@@ -184,10 +186,10 @@ async function tablesOf(
         measure: async () => {
           const { folder } = await quantize({ grid });
           const against = await remember(folder);
-          const found = await score(folder, 'int8', against);
+          const measured = await score(folder, 'int8', against);
           await against.close();
-          const { against: compared, ...own } = found;
-          return { ...own, ...compared };
+          const { against: compared, ...cells } = measured;
+          return { ...cells, ...compared };
         },
       };
     }),

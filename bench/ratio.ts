@@ -14,7 +14,7 @@ export interface Estimate {
 export function ratioOf(a: readonly number[], b: readonly number[]): Estimate {
   const total = sum(b);
   const value = sum(a) / total;
-  const squares = a.reduce((squares, own, i) => squares + (own - value * b[i]) ** 2, 0);
+  const squares = a.reduce((squares, dividend, i) => squares + (dividend - value * b[i]) ** 2, 0);
   return { value, error: Math.sqrt((squares * a.length) / (a.length - 1)) / Math.abs(total) };
 }
 

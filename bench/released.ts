@@ -16,7 +16,7 @@ import { DEFAULT_SHARD_BYTES, type PlanItem, planCheckpoint } from '../src/quant
 import { DEFAULT_GROUP_SIZE } from '../src/quantize/scheme.ts';
 import { gridBytes } from '../src/quantize/stored-grid.ts';
 import { openShard } from '../src/quantize/writer.ts';
-import { bitsOf, f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
+import { f32ToBf16, f32ToF16, floatBits } from '../src/reference/float.ts';
 import { createFolder } from '../src/source/file.ts';
 import { normals, uniform } from '../tests/bits.ts';
 import { sizeOf } from './models.ts';
@@ -136,7 +136,7 @@ function* partsOf(pool: Uint8Array, byteLength: number, width: number, next: () 
 function weights(): Filler {
   const samples = normals(POOL, SEED);
   const next = uniform(SEED);
-  const poolOf = once((deviation) => Uint16Array.from(samples, (z) => f32ToBf16(bitsOf(z * deviation))));
+  const poolOf = once((deviation) => Uint16Array.from(samples, (z) => f32ToBf16(floatBits(z * deviation))));
   return (shape, deviation) => {
     const count = sizeOf(shape);
     if (shape.length === 1) return [bytesOf(new Uint16Array(count).fill(ONE))];
@@ -155,7 +155,9 @@ function codes(): Filler {
 function scales(): Filler {
   const samples = normals(1 << 16, SEED + 2);
   const next = uniform(SEED + 2);
-  const poolOf = once((deviation) => Uint16Array.from(samples, (z) => f32ToF16(bitsOf((1 + SPREAD * z) * deviation))));
+  const poolOf = once((deviation) =>
+    Uint16Array.from(samples, (z) => f32ToF16(floatBits((1 + SPREAD * z) * deviation))),
+  );
   return ([rows, cols], deviation) =>
     partsOf(poolOf(deviation), 2 * rows * groupsPerRow(cols, DEFAULT_GROUP_SIZE), 2, next);
 }

@@ -44,25 +44,25 @@ function withEnds(vocabulary: number, dim: number, layers: readonly ReleaseTenso
   ];
 }
 
-const feedForward = (at: string, dim: number, hidden: number): ReleaseTensor[] => [
-  bf16(`${at}.gate_proj`, hidden, dim),
-  bf16(`${at}.up_proj`, hidden, dim),
-  bf16(`${at}.down_proj`, dim, hidden),
+const feedForward = (path: string, dim: number, hidden: number): ReleaseTensor[] => [
+  bf16(`${path}.gate_proj`, hidden, dim),
+  bf16(`${path}.up_proj`, hidden, dim),
+  bf16(`${path}.down_proj`, dim, hidden),
 ];
 
 function llama(sizes: { dim: number; hidden: number; layers: number; heads: number; keyHeads: number }): Release {
   const { dim, hidden, layers, heads, keyHeads } = sizes;
   const [vocabulary, headDim] = [128256, 128];
   const tensors = times(layers, (i) => {
-    const at = `model.layers.${i}`;
+    const path = `model.layers.${i}`;
     return [
-      bf16(`${at}.input_layernorm`, dim),
-      bf16(`${at}.self_attn.q_proj`, heads * headDim, dim),
-      bf16(`${at}.self_attn.k_proj`, keyHeads * headDim, dim),
-      bf16(`${at}.self_attn.v_proj`, keyHeads * headDim, dim),
-      bf16(`${at}.self_attn.o_proj`, dim, heads * headDim),
-      bf16(`${at}.post_attention_layernorm`, dim),
-      ...feedForward(`${at}.mlp`, dim, hidden),
+      bf16(`${path}.input_layernorm`, dim),
+      bf16(`${path}.self_attn.q_proj`, heads * headDim, dim),
+      bf16(`${path}.self_attn.k_proj`, keyHeads * headDim, dim),
+      bf16(`${path}.self_attn.v_proj`, keyHeads * headDim, dim),
+      bf16(`${path}.self_attn.o_proj`, dim, heads * headDim),
+      bf16(`${path}.post_attention_layernorm`, dim),
+      ...feedForward(`${path}.mlp`, dim, hidden),
     ];
   });
   const config = {
@@ -81,18 +81,18 @@ function llama(sizes: { dim: number; hidden: number; layers: number; heads: numb
 function qwen3Moe(): Release {
   const [dim, width, experts, layers, heads, keyHeads, headDim, vocabulary] = [2048, 768, 128, 48, 32, 4, 128, 151936];
   const tensors = times(layers, (i) => {
-    const at = `model.layers.${i}`;
+    const path = `model.layers.${i}`;
     return [
-      bf16(`${at}.input_layernorm`, dim),
-      bf16(`${at}.self_attn.q_proj`, heads * headDim, dim),
-      bf16(`${at}.self_attn.k_proj`, keyHeads * headDim, dim),
-      bf16(`${at}.self_attn.v_proj`, keyHeads * headDim, dim),
-      bf16(`${at}.self_attn.o_proj`, dim, heads * headDim),
-      bf16(`${at}.self_attn.q_norm`, headDim),
-      bf16(`${at}.self_attn.k_norm`, headDim),
-      bf16(`${at}.post_attention_layernorm`, dim),
-      bf16(`${at}.mlp.gate`, experts, dim),
-      ...times(experts, (e) => feedForward(`${at}.mlp.experts.${e}`, dim, width)),
+      bf16(`${path}.input_layernorm`, dim),
+      bf16(`${path}.self_attn.q_proj`, heads * headDim, dim),
+      bf16(`${path}.self_attn.k_proj`, keyHeads * headDim, dim),
+      bf16(`${path}.self_attn.v_proj`, keyHeads * headDim, dim),
+      bf16(`${path}.self_attn.o_proj`, dim, heads * headDim),
+      bf16(`${path}.self_attn.q_norm`, headDim),
+      bf16(`${path}.self_attn.k_norm`, headDim),
+      bf16(`${path}.post_attention_layernorm`, dim),
+      bf16(`${path}.mlp.gate`, experts, dim),
+      ...times(experts, (e) => feedForward(`${path}.mlp.experts.${e}`, dim, width)),
     ];
   });
   const config = {
@@ -117,21 +117,21 @@ const YARN = { beta_fast: 32, beta_slow: 1, factor: 40, original_max_position_em
 function deepseekV2Lite(): Release {
   const [dim, hidden, width, experts, layers, heads, vocabulary] = [2048, 10944, 1408, 64, 27, 16, 102400];
   const tensors = times(layers, (i) => {
-    const at = `model.layers.${i}`;
+    const path = `model.layers.${i}`;
     return [
-      bf16(`${at}.input_layernorm`, dim),
-      bf16(`${at}.self_attn.q_proj`, heads * 192, dim),
-      bf16(`${at}.self_attn.kv_a_proj_with_mqa`, 576, dim),
-      bf16(`${at}.self_attn.kv_a_layernorm`, 512),
-      bf16(`${at}.self_attn.kv_b_proj`, heads * 256, 512),
-      bf16(`${at}.self_attn.o_proj`, dim, heads * 128),
-      bf16(`${at}.post_attention_layernorm`, dim),
+      bf16(`${path}.input_layernorm`, dim),
+      bf16(`${path}.self_attn.q_proj`, heads * 192, dim),
+      bf16(`${path}.self_attn.kv_a_proj_with_mqa`, 576, dim),
+      bf16(`${path}.self_attn.kv_a_layernorm`, 512),
+      bf16(`${path}.self_attn.kv_b_proj`, heads * 256, 512),
+      bf16(`${path}.self_attn.o_proj`, dim, heads * 128),
+      bf16(`${path}.post_attention_layernorm`, dim),
       ...(i === 0
-        ? feedForward(`${at}.mlp`, dim, hidden)
+        ? feedForward(`${path}.mlp`, dim, hidden)
         : [
-            bf16(`${at}.mlp.gate`, experts, dim),
-            ...times(experts, (e) => feedForward(`${at}.mlp.experts.${e}`, dim, width)),
-            ...feedForward(`${at}.mlp.shared_experts`, dim, 2 * width),
+            bf16(`${path}.mlp.gate`, experts, dim),
+            ...times(experts, (e) => feedForward(`${path}.mlp.experts.${e}`, dim, width)),
+            ...feedForward(`${path}.mlp.shared_experts`, dim, 2 * width),
           ]),
     ];
   });
@@ -149,37 +149,37 @@ function deepseekV2Lite(): Release {
 // Linear weights in F8 with factors for blocks of 128 × 128, the layer behind the last for further tokens.
 function deepseekV3(): Release {
   const [dim, hidden, width, experts, layers, heads, vocabulary] = [7168, 18432, 2048, 256, 61, 128, 129280];
-  const mlp = (at: string, size: number) => [
-    ...f8(`${at}.gate_proj`, size, dim),
-    ...f8(`${at}.up_proj`, size, dim),
-    ...f8(`${at}.down_proj`, dim, size),
+  const mlp = (path: string, size: number) => [
+    ...f8(`${path}.gate_proj`, size, dim),
+    ...f8(`${path}.up_proj`, size, dim),
+    ...f8(`${path}.down_proj`, dim, size),
   ];
   const tensors = times(layers + 1, (i) => {
-    const at = `model.layers.${i}`;
+    const path = `model.layers.${i}`;
     return [
-      bf16(`${at}.input_layernorm`, dim),
-      ...f8(`${at}.self_attn.q_a_proj`, 1536, dim),
-      bf16(`${at}.self_attn.q_a_layernorm`, 1536),
-      ...f8(`${at}.self_attn.q_b_proj`, heads * 192, 1536),
-      ...f8(`${at}.self_attn.kv_a_proj_with_mqa`, 576, dim),
-      bf16(`${at}.self_attn.kv_a_layernorm`, 512),
-      ...f8(`${at}.self_attn.kv_b_proj`, heads * 256, 512),
-      ...f8(`${at}.self_attn.o_proj`, dim, heads * 128),
-      bf16(`${at}.post_attention_layernorm`, dim),
+      bf16(`${path}.input_layernorm`, dim),
+      ...f8(`${path}.self_attn.q_a_proj`, 1536, dim),
+      bf16(`${path}.self_attn.q_a_layernorm`, 1536),
+      ...f8(`${path}.self_attn.q_b_proj`, heads * 192, 1536),
+      ...f8(`${path}.self_attn.kv_a_proj_with_mqa`, 576, dim),
+      bf16(`${path}.self_attn.kv_a_layernorm`, 512),
+      ...f8(`${path}.self_attn.kv_b_proj`, heads * 256, 512),
+      ...f8(`${path}.self_attn.o_proj`, dim, heads * 128),
+      bf16(`${path}.post_attention_layernorm`, dim),
       ...(i < 3
-        ? mlp(`${at}.mlp`, hidden)
+        ? mlp(`${path}.mlp`, hidden)
         : [
-            bf16(`${at}.mlp.gate`, experts, dim),
-            { name: `${at}.mlp.gate.e_score_correction_bias`, dtype: 'F32', shape: [experts] } as const,
-            ...times(experts, (e) => mlp(`${at}.mlp.experts.${e}`, width)),
-            ...mlp(`${at}.mlp.shared_experts`, width),
+            bf16(`${path}.mlp.gate`, experts, dim),
+            { name: `${path}.mlp.gate.e_score_correction_bias`, dtype: 'F32', shape: [experts] } as const,
+            ...times(experts, (e) => mlp(`${path}.mlp.experts.${e}`, width)),
+            ...mlp(`${path}.mlp.shared_experts`, width),
           ]),
       ...(i < layers
         ? []
         : [
-            ...[bf16(`${at}.embed_tokens`, vocabulary, dim), bf16(`${at}.enorm`, dim), bf16(`${at}.hnorm`, dim)],
-            ...[bf16(`${at}.eh_proj`, dim, 2 * dim), bf16(`${at}.shared_head.norm`, dim)],
-            bf16(`${at}.shared_head.head`, vocabulary, dim),
+            ...[bf16(`${path}.embed_tokens`, vocabulary, dim), bf16(`${path}.enorm`, dim), bf16(`${path}.hnorm`, dim)],
+            ...[bf16(`${path}.eh_proj`, dim, 2 * dim), bf16(`${path}.shared_head.norm`, dim)],
+            bf16(`${path}.shared_head.head`, vocabulary, dim),
           ]),
     ];
   });

@@ -4,7 +4,7 @@ import type { Higgs } from '../src/higgs.ts';
 import { folderOf } from '../src/source/memory.ts';
 import type { Folder, Source } from '../src/source/source.ts';
 import { safetensors, type Tensor } from '../tests/checkpoints.ts';
-import type { Baseline } from './baselines.ts';
+import type { Restored } from './baselines.ts';
 import { t2 } from './errors.ts';
 
 /** A checkpoint to run, and what it costs. */
@@ -16,8 +16,11 @@ export interface Candidate {
   meanT2: number;
 }
 
+/** Quantizes a named weight (rows, cols) and restores it; `bench/baselines.ts` need no name. */
+type NamedBaseline = (weights: Float32Array, rows: number, cols: number, name: string) => Restored | Promise<Restored>;
+
 /** Replaces the weights that `higgs quantize` would quantize by what `baseline` makes of them. */
-export async function restore(higgs: Higgs, input: Folder, baseline: Baseline): Promise<Candidate> {
+export async function restore(higgs: Higgs, input: Folder, baseline: NamedBaseline): Promise<Candidate> {
   const plan = await higgs.planCheckpoint(input);
   const tensors: Record<string, Tensor> = {};
   const errors: number[] = [];
@@ -34,7 +37,7 @@ export async function restore(higgs: Higgs, input: Folder, baseline: Baseline): 
     }
     const { rows, cols } = item.quantized;
     const original = floatsOf(bytes, dtype);
-    const { dequantized, bitsPerWeight } = baseline(original, rows, cols);
+    const { dequantized, bitsPerWeight } = await baseline(original, rows, cols, name);
     tensors[name] = { dtype: 'F32', shape, bytes: new Uint8Array(dequantized.buffer) };
     errors.push(t2(original, dequantized));
     bits += bitsPerWeight * original.length;

@@ -23,8 +23,12 @@ export function scatterOf(dots: readonly Dot[], xTitle: string, yTitle: string):
   const width = Math.max(LEFT + panels.length * (SIDE + GAP), LEFT + colours.length * 64);
   const height = TOP + SIDE + BOTTOM;
   const parts = panels.flatMap((panel, i) => {
-    const own = dots.filter((dot) => dot.panel === panel);
-    return [`<g transform="translate(${LEFT + i * (SIDE + GAP)} ${TOP})">`, ...panelOf(panel, own, colours), '</g>'];
+    const inPanel = dots.filter((dot) => dot.panel === panel);
+    return [
+      `<g transform="translate(${LEFT + i * (SIDE + GAP)} ${TOP})">`,
+      ...panelOf(panel, inPanel, colours),
+      '</g>',
+    ];
   });
   const middle = TOP + SIDE / 2;
   parts.push(text(LEFT + SIDE / 2, TOP + SIDE + 34, xTitle, 'middle'));
@@ -49,10 +53,10 @@ function panelOf(title: string, dots: readonly Dot[], colours: readonly string[]
   const logs = drawn.flatMap(({ predicted, measured }) => [Math.log10(predicted), Math.log10(measured)]);
   const low = Math.floor(logs.reduce((least, log) => Math.min(least, log), 0));
   const high = Math.max(low + 1, Math.ceil(logs.reduce((most, log) => Math.max(most, log), low)));
-  const at = (loss: number) => ((Math.log10(loss) - low) / (high - low)) * SIDE;
+  const along = (loss: number) => ((Math.log10(loss) - low) / (high - low)) * SIDE;
   const parts: string[] = [];
   for (let power = low; power <= high; power++) {
-    const place = Math.round(at(10 ** power));
+    const place = Math.round(along(10 ** power));
     parts.push(`<path class="grid" d="M${place} 0V${SIDE}M0 ${SIDE - place}H${SIDE}"/>`);
     const label = Math.abs(power) <= 2 ? String(Number(`1e${power}`)) : `1e${power}`;
     parts.push(text(place, SIDE + 15, label, 'middle'));
@@ -62,9 +66,9 @@ function panelOf(title: string, dots: readonly Dot[], colours: readonly string[]
   const missing = dots.length - drawn.length;
   parts.push(text(0, -8, missing === 0 ? title : `${title} (${missing} of ${dots.length} not above 0)`));
   for (const [i, colour] of colours.entries()) {
-    const own = drawn.filter((dot) => dot.colour === colour);
-    const places = own.map(({ predicted, measured, whole }) => {
-      return { x: Math.round(at(predicted)), y: Math.round(SIDE - at(measured)), whole };
+    const ofColour = drawn.filter((dot) => dot.colour === colour);
+    const places = ofColour.map(({ predicted, measured, whole }) => {
+      return { x: Math.round(along(predicted)), y: Math.round(SIDE - along(measured)), whole };
     });
     // Lines of no length with round ends: the shortest text for a dot.
     const small = new Set(places.filter(({ whole }) => !whole).map(({ x, y }) => `M${x} ${y}h0`));

@@ -39,9 +39,9 @@ export function scorerOf(higgs: Higgs, { texts, context }: Subject, threads: num
   const scoreEach: Scorer['scoreEach'] = async (folder, activations, against) => {
     const { language, close } = await open(folder, activations);
     try {
-      const found: Perplexity[] = [];
-      for (const ids of texts) found.push(await perplexity(language, ids, { context, ...(against && { against }) }));
-      return found;
+      const results: Perplexity[] = [];
+      for (const ids of texts) results.push(await perplexity(language, ids, { context, ...(against && { against }) }));
+      return results;
     } finally {
       await close();
     }
@@ -51,30 +51,30 @@ export function scorerOf(higgs: Higgs, { texts, context }: Subject, threads: num
     scoreEach,
     async remember(folder) {
       const { language } = await open(folder, 'f32');
-      const known = new Map<string, Float32Array>();
+      const remembered = new Map<string, Float32Array>();
       return {
         ...language,
         async open(options) {
           const sequence = await language.open(options);
-          let seen: number[] = [];
+          let visible: number[] = [];
           return {
             get ids() {
-              return seen;
+              return visible;
             },
             async extend(ids, extending = {}) {
-              const key = `${seen}:${Array.from(ids)}:${extending.rows}`;
-              let logits = known.get(key);
+              const key = `${visible}:${Array.from(ids)}:${extending.rows}`;
+              let logits = remembered.get(key);
               if (!logits) {
-                const missing = seen.slice(sequence.ids.length);
+                const missing = visible.slice(sequence.ids.length);
                 if (missing.length > 0) await sequence.extend(missing, { rows: 'none' });
                 logits = await sequence.extend(ids, extending);
               }
-              known.set(key, logits);
-              seen = [...seen, ...Array.from(ids)];
+              remembered.set(key, logits);
+              visible = [...visible, ...Array.from(ids)];
               return logits;
             },
             truncate(length) {
-              seen = seen.slice(0, length);
+              visible = visible.slice(0, length);
               sequence.truncate(length);
             },
             close: () => sequence.close(),
@@ -85,12 +85,12 @@ export function scorerOf(higgs: Higgs, { texts, context }: Subject, threads: num
   };
 }
 
-function figuresOf(found: readonly Perplexity[]): Figures {
-  const counts = found.map(({ tokensScored }) => tokensScored);
-  const nll = pool(found.map(({ meanNll, standardError }, i) => [counts[i], meanNll, standardError]));
+function figuresOf(results: readonly Perplexity[]): Figures {
+  const counts = results.map(({ tokensScored }) => tokensScored);
+  const nll = pool(results.map(({ meanNll, standardError }, i) => [counts[i], meanNll, standardError]));
   const value = Math.exp(nll.mean);
   const figures = { perplexity: value, perplexityError: value * nll.error };
-  const others = found.flatMap(({ against }) => against ?? []);
+  const others = results.flatMap(({ against }) => against ?? []);
   if (others.length === 0) return { ...figures, against: undefined };
   const difference = pool(others.map(({ ratio, ratioError }, i) => [counts[i], Math.log(ratio), ratioError / ratio]));
   const kl = pool(others.map(({ meanKl, standardError }, i) => [counts[i], meanKl, standardError]));
@@ -108,8 +108,8 @@ function pool(parts: readonly (readonly [count: number, mean: number, error: num
   const count = parts.reduce((sum, [count]) => sum + count, 0);
   const mean = parts.reduce((sum, [count, mean]) => sum + count * mean, 0) / count;
   const squares = parts.reduce((sum, part) => {
-    const [count, own, error] = part;
-    return sum + error ** 2 * count * (count - 1) + count * (own - mean) ** 2;
+    const [count, partMean, error] = part;
+    return sum + error ** 2 * count * (count - 1) + count * (partMean - mean) ** 2;
   }, 0);
   return { mean, error: Math.sqrt(squares / (count - 1) / count) };
 }

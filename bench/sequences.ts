@@ -2,7 +2,7 @@
 // changes both little; every generation has a prompt of its own.
 //   node build/bench/sequences.js <model> [tokens] [threads]
 
-import { loadModel } from '../src/model/model.ts';
+import { loadLanguage } from '../src/model/model.ts';
 import { openFolder } from '../src/source/file.ts';
 import { type Language, withSequence } from '../src/text/language.ts';
 import { startThreads } from '../src/workers/node.ts';
@@ -11,8 +11,8 @@ const [path, tokens = '32', threads = '1'] = process.argv.slice(2);
 const steps = Number(tokens);
 /** Each way, in turns; the best counts. */
 const ROUNDS = 6;
-const folder = await openFolder(path!);
-const model = await loadModel(folder, {
+const folder = await openFolder(path);
+const model = await loadLanguage(folder, {
   context: 512,
   cacheTokens: 4096,
   threads: await startThreads(Number(threads)),

@@ -33,8 +33,8 @@ async function higgs(): Promise<Served> {
   const args = ['build/higgs.js', 'serve', withTokenizer(path), '--port', '0', '--json', '--log', 'none'];
   const sizes = ['--context', '512', '--parallel', '8', '--threads', options.threads];
   const child = spawn(process.execPath, [...args, ...sizes, ...more], { stdio: ['ignore', 'pipe', 'inherit'] });
-  const line = await new Promise<string>((resolve) => child.stdout!.once('data', (data) => resolve(String(data))));
-  return { child, address: JSON.parse(line.split('\n')[0]!).address };
+  const line = await new Promise<string>((resolve) => child.stdout.once('data', (data) => resolve(String(data))));
+  return { child, address: JSON.parse(line.split('\n')[0]).address };
 }
 
 async function peer(binary: string, gguf: string): Promise<Served> {

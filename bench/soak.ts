@@ -33,16 +33,16 @@ const residentMegabytes = () => {
   const [, kilobytes] = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))!;
   return Number(kilobytes) / 1024;
 };
-const known = await askAlone(address, TOKENS);
+const reference = await askAlone(address, TOKENS);
 const sizes: number[] = [];
 const looking = setInterval(() => sizes.push(residentMegabytes()), 1000);
 const began = performance.now();
-const { faults, ...counts } = await gather(address, known, { clients: Number(clients), seconds });
+const { faults, ...counts } = await gather(address, reference, { clients: Number(clients), seconds });
 const took = (performance.now() - began) / 1000;
 clearInterval(looking);
 
 const again = await askAlone(address, TOKENS);
-const isSame = JSON.stringify(again) === JSON.stringify(known);
+const isSame = JSON.stringify(again) === JSON.stringify(reference);
 const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1];
 const share = Math.max(1, Math.floor(sizes.length * SHARE));
 const warm = Math.floor(sizes.length * WARM);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { readArchitecture } from '../src/families/family.ts';
 import { openFolder } from '../src/source/file.ts';
 import type { Folder } from '../src/source/source.ts';
-import { openTokenizer } from '../src/text/tokenizer.ts';
+import { readTokenizer } from '../src/text/tokenizer.ts';
 
 /** A model and what it is to predict. */
 export interface Subject {
@@ -35,7 +35,7 @@ export function subjectOf(name: string, texts: number, data: string): Promise<Su
 async function booksLlama(windows: number): Promise<Subject> {
   const path = 'models/books-llama';
   const folder = await openFolder(path);
-  const { encode } = await openTokenizer(folder);
+  const { encode } = await readTokenizer(folder);
   const ids = encode(readFileSync(join(path, 'test.txt'), 'utf8'), { special: false });
   const context = 256;
   const all = Math.floor(ids.length / (context - 1));
@@ -51,7 +51,7 @@ async function booksLlama(windows: number): Promise<Subject> {
 // On the first stories, each as far as the context reaches.
 async function storyModel(name: string, stories: number, data: string): Promise<Subject> {
   const folder = await openFolder(join(data, 'models', name));
-  const { encode } = await openTokenizer(folder);
+  const { encode } = await readTokenizer(folder);
   const { contextLength: context } = await readArchitecture(folder);
   const all = readFileSync(join(data, 'text/tinystories.txt'), 'utf8')
     .split('<|endoftext|>')

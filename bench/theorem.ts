@@ -1,8 +1,13 @@
 // The linearity theorem on trained models: loss predicted from sensitivities, Σ α t², and measured, for Gaussian noise and for every
-// loaded grid, of the whole model and of each matrix alone.
+// loaded grid, of the whole model and of each matrix alone. In place of t², weights that error feedback refines have ρ · MSE: ρ is known
+// before they are quantized. Statistics come from other tokens of the kind that the loss is measured on.
 
 import type { Higgs } from '../src/higgs.ts';
+import { gatherRefinement } from '../src/refinement/gather.ts';
+import { startThreads } from '../src/workers/node.ts';
+import type { Pool } from '../src/workers/pool.ts';
 import { normals } from '../tests/bits.ts';
+import { memoryOutput } from '../tests/checkpoints.ts';
 import { type Disturbance, type Losses, type Matrix, openPatient, type Patient } from './disturb.ts';
 import { BPW } from './errors.ts';
 import { quantileOf, ratioOf, sum } from './ratio.ts';
@@ -13,6 +18,11 @@ import { type Cells, column, type Table } from './table.ts';
 
 export interface TheoremOptions {
   grids: readonly string[];
+  /** Grids whose weights are also refined. */
+  refined: readonly string[];
+  /** Sequences of 256 tokens to refine by. */
+  refineSequences: number;
+  pool: Pool;
   /** Sequences of texts at most; half as many of random tokens, whose KL varies less. */
   sequences: number;
   /** Sequences in which each matrix is disturbed alone. */
@@ -25,6 +35,10 @@ const TOKENS = 128;
 /** Relative errors t² of the noise: about those of grids of 4, 3 and 2 bits, and a smaller one. */
 const LEVELS = [1 / 512, 1 / 128, 1 / 32, 1 / 8];
 const ROW_LEVELS = [1 / 128, 1 / 32];
+/** Of the tokens to refine by: those that the loss is measured on have 0. */
+const REFINE_SEED = 1;
+/** Columns of a group, as of the preset scheme. */
+const GROUP_SIZE = 1024;
 
 // Noise or a grid.
 interface Kind {
@@ -32,7 +46,8 @@ interface Kind {
   /** Kinds that the plot gives one colour. */
   family: string;
   bitsPerWeight?: number;
-  t2: number[]; // (matrices)
+  /** Of each matrix; what stands for it, where weights are refined. */
+  t2: number[];
   variants: ((matrix: number) => Float32Array)[];
 }
 
@@ -67,11 +82,11 @@ export function theoremTables(
   options: TheoremOptions,
   plot: (dots: readonly Dot[]) => void,
 ): Table[] {
-  const { name, folder, texts } = subject;
-  const { grids } = options;
+  const { name, folder, texts, otherText } = subject;
+  const { grids, refined, refineSequences, threads, pool } = options;
   const random = Math.ceil(options.sequences / 2);
   const long = texts.filter(({ length }) => length > TOKENS).slice(0, options.sequences);
-  const names = [...LEVELS.map(noiseName), ...ROW_LEVELS.map(rowNoiseName), ...grids];
+  const names = [...LEVELS.map(noiseName), ...ROW_LEVELS.map(rowNoiseName), ...grids, ...refined.map(refinedName)];
 
   async function measured(texts: number | number[][]): Promise<Map<string, Cells>> {
     const copy = await restore(higgs, folder, (weights) => ({ dequantized: weights.slice(), bitsPerWeight: 32 }));
@@ -82,6 +97,7 @@ export function theoremTables(
     const kinds = [
       ...noiseKinds(matrices, isText ? [1, -1] : [1]),
       ...grids.map((grid) => gridKind(higgs, matrices, grid)),
+      ...(refined.length > 0 ? await refinedKinds(matrices, isText) : []),
     ];
     const losses = patient.lossesOf(
       kinds.map(({ variants, family }): Disturbance => {
@@ -94,16 +110,39 @@ export function theoremTables(
     return new Map(rows);
   }
 
+  async function refinedKinds(matrices: readonly Matrix[], isText: boolean): Promise<Kind[]> {
+    const tokens = isText ? { text: otherText } : { source: 'random' as const };
+    const asked = { ...tokens, seed: REFINE_SEED, sequences: refineSequences, threads: () => startThreads(threads) };
+    const { statistics } = await gatherRefinement(folder, asked, GROUP_SIZE);
+    const kinds: Kind[] = [];
+    for (const grid of refined) {
+      const [copied, plain] = [memoryOutput(), memoryOutput()];
+      const report = await higgs.quantizeCheckpoint(folder, copied, { grid, refine: { statistics }, pool });
+      await higgs.dequantizeCheckpoint(copied.folder(), plain, { dtype: 'F32' });
+      const restored = new Map<string, Float32Array>();
+      for (const item of (await higgs.planCheckpoint(plain.folder())).items) {
+        if (item.kind === 'quantize') restored.set(item.tensor.name, new Float32Array(await item.tensor.read()));
+      }
+      const rows = new Map(report.tensors.map((row) => [row.name, row]));
+      kinds.push({
+        ...{ name: refinedName(grid), family: 'refined', bitsPerWeight: report.bpw },
+        t2: matrices.map(({ name }) => rows.get(name)!.gain! * rows.get(name)!.gridMse),
+        variants: [(i) => restored.get(matrices[i].name)!],
+      });
+    }
+    return kinds;
+  }
+
   const tableOf = (title: string, columns: Table['columns'], texts: number | number[][]): Table => {
-    let found: Promise<Map<string, Cells>> | undefined;
+    let byName: Promise<Map<string, Cells>> | undefined;
     return {
       title,
       columns,
       rows: names.map((name) => ({
         name,
         measure: async () => {
-          found ??= measured(texts);
-          return (await found).get(name)!;
+          byName ??= measured(texts);
+          return (await byName).get(name)!;
         },
       })),
     };
@@ -123,6 +162,10 @@ function noiseName(t2: number): string {
   return `noise 1/${1 / t2}`;
 }
 
+function refinedName(grid: string): string {
+  return `${grid} refined`;
+}
+
 function rowNoiseName(t2: number): string {
   return `${noiseName(t2)} of each row`;
 }
@@ -134,8 +177,8 @@ function noiseKinds(matrices: readonly Matrix[], signs: readonly number[]): Kind
     const noised = (i: number, sign: number) => {
       const [{ weights, cols }, noise, scale] = [matrices[i], noises[i], scales[i]];
       const to = new Float32Array(weights.length);
-      for (const [row, own] of scale.entries()) {
-        for (let k = row * cols; k < (row + 1) * cols; k++) to[k] = weights[k] + sign * own * noise[k];
+      for (const [row, scaled] of scale.entries()) {
+        for (let k = row * cols; k < (row + 1) * cols; k++) to[k] = weights[k] + sign * scaled * noise[k];
       }
       return to;
     };
@@ -180,12 +223,12 @@ function squareOf(values: Float32Array): number {
 }
 
 function cellsOf({ bitsPerWeight, t2 }: Kind, { together, alone }: Losses, { alphas, base }: Patient): Cells {
-  const predictions = alphas.map((own) => own.map((alpha, i) => alpha * t2[i])); // (sequences, matrices)
+  const predictions = alphas.map((sequence) => sequence.map((alpha, i) => alpha * t2[i])); // (sequences, matrices)
   const cells = { bitsPerWeight, meanT2: sum(t2) / t2.length };
   const ones = together.map(() => 1);
   const predicted = sum(predictions.map(sum)) / predictions.length;
   const singles = t2.map((_, i) => {
-    return sum(alone.map((own) => own[i])) / sum(alone.map((_, s) => predictions[s][i]));
+    return sum(alone.map((sequence) => sequence[i])) / sum(alone.map((_, s) => predictions[s][i]));
   });
   const aloneRatio =
     alone.length === 0 ? undefined : sum(alone.map(sum)) / sum(alone.map((_, s) => sum(predictions[s])));
@@ -204,11 +247,11 @@ function cellsOf({ bitsPerWeight, t2 }: Kind, { together, alone }: Losses, { alp
 }
 
 function dotsOf(model: string, { family, t2 }: Kind, { together, alone }: Losses, { alphas }: Patient): Dot[] {
-  const predictions = alphas.map((own) => own.map((alpha, i) => alpha * t2[i]));
+  const predictions = alphas.map((sequence) => sequence.map((alpha, i) => alpha * t2[i]));
   const whole = { predicted: sum(predictions.map(sum)) / together.length, measured: sum(together) / together.length };
   const singles = t2.map((_, i) => ({
     predicted: sum(alone.map((_, s) => predictions[s][i])) / alone.length,
-    measured: sum(alone.map((own) => own[i])) / alone.length,
+    measured: sum(alone.map((sequence) => sequence[i])) / alone.length,
   }));
   return [{ ...whole, whole: true }, ...singles.map((single) => ({ ...single, whole: false }))].map((dot) => {
     return { panel: model, colour: family, ...dot };

@@ -25,9 +25,9 @@ export function int4Symmetric(
     store<u16>(scales, <u16>scale);
     const factor = f32x4.splat(reciprocal(fromF16(scale)));
     for (let i: usize = 0; i < groupSize; i += 32) {
-      const at = w + (i << 2);
-      const a = i8x16.narrow_i16x8_s(eight(at, factor), eight(at + 32, factor));
-      const b = i8x16.narrow_i16x8_s(eight(at + 64, factor), eight(at + 96, factor));
+      const address = w + (i << 2);
+      const a = i8x16.narrow_i16x8_s(eight(address, factor), eight(address + 32, factor));
+      const b = i8x16.narrow_i16x8_s(eight(address + 64, factor), eight(address + 96, factor));
       storeCodes(packed, shifted(a), shifted(b));
       packed += 16;
     }
@@ -79,8 +79,8 @@ export function int4Asymmetric(
     const factor = f32x4.splat(inverse);
     const shift = i16x8.splat(<i16>zero);
     for (let i: usize = 0; i < groupSize; i += 32) {
-      const at = w + (i << 2);
-      storeCodes(packed, sixteen(at, factor, shift), sixteen(at + 64, factor, shift));
+      const address = w + (i << 2);
+      storeCodes(packed, sixteen(address, factor, shift), sixteen(address + 64, factor, shift));
       packed += 16;
     }
     scales += 2;

@@ -67,8 +67,8 @@ export function levels16(
     const s = fromF16(scale);
     const factor = f32x4.splat(s == 0 ? 0 : <f32>32767 / s);
     for (let i: usize = 0; i < groupSize; i += 32) {
-      const at = w + (i << 2);
-      storeCodes(packed, sixteen(at, factor, table), sixteen(at + 64, factor, table));
+      const address = w + (i << 2);
+      storeCodes(packed, sixteen(address, factor, table), sixteen(address + 64, factor, table));
       packed += 16;
     }
     scales += 2;
