@@ -1,4 +1,4 @@
-# A server of the OpenAI API, without a shell's tools and without root:
+# A server of the OpenAI API, on Alpine and without root:
 #   docker build -t higgs .
 #   docker run -p 11435:11435 -e HIGGS_API_KEY=secret -v models:/models higgs hf:Qwen/Qwen3-0.6B
 FROM node:22-slim AS build
@@ -13,5 +13,6 @@ USER node
 ENV HF_HOME=/models/huggingface HIGGS_HOME=/models/higgs
 VOLUME /models
 EXPOSE 11435
-HEALTHCHECK --interval=30s --timeout=5s CMD wget -qO- http://127.0.0.1:11435/health || exit 1
+# Before it listens the server fetches and quantizes: as long as that takes it is not unhealthy.
+HEALTHCHECK --start-period=1h --interval=30s --timeout=5s CMD wget -qO- http://127.0.0.1:11435/health || exit 1
 ENTRYPOINT ["higgs", "serve", "--host", "0.0.0.0"]
