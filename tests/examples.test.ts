@@ -182,7 +182,7 @@ async function withPage(chromium: string, use: (page: Page) => Promise<void>): P
 
 async function quantizeIn(page: Page): Promise<void> {
   await page.click('#start');
-  await page.waitForSelector('#result:not([hidden]), #status.failed', { timeout: 120_000 });
+  await page.waitForSelector('#result:not([hidden]), #status.failed');
   assert.is(await page.$('#status.failed'), null, await textOf(page, '#status'));
 }
 

@@ -3,7 +3,7 @@
 import { resolve } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { openFirefox, openPage } from './browser.ts';
+import { openFirefox, openPage, until } from './browser.ts';
 import { findProgram, testWith } from './installed.ts';
 import { serveFolder } from './static.ts';
 import { openWebKit } from './webdriver.ts';
@@ -27,7 +27,7 @@ type Opened = Awaited<ReturnType<typeof openPage>>;
 const anyOf = ({ page }: Opened): Any => ({
   goTo: (url) => page.goto(url, { waitUntil: 'domcontentloaded' }),
   evaluate: (expression) => page.evaluate(expression),
-  until: (expression) => page.waitForFunction(expression, { timeout: 120_000 }),
+  until: (expression) => until((what) => page.evaluate(what), expression),
 });
 
 /** Two clicks. @returns what the model says */

@@ -45,6 +45,10 @@ export async function withPage(
     await page.waitForSelector('#demo');
     await use(page, { base: served.base, downloads, closeServer });
     assert.equal(errors, []);
+  } catch (error) {
+    const says = await page.evaluate('document.body.innerText').catch(String);
+    (error as Error).message += `\nThe page says: ${says}\nIts errors: ${errors}`;
+    throw error;
   } finally {
     await close();
     await closeServer();
@@ -56,7 +60,6 @@ export async function spoken(page: Page): Promise<void> {
   await page.waitForFunction(
     () =>
       document.querySelector('.failure') || /a second/.test(document.querySelector('.figures-line')?.textContent ?? ''),
-    { timeout: 120_000 },
   );
   assert.is(await page.$('.failure'), null, await textOf(page, 'main'));
 }

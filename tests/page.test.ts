@@ -119,7 +119,7 @@ testWith(
       assert.is(sha256(await downloaded(downloads, /\.safetensors$/)), sha256(wanted[0]));
 
       await pick(page, '#text', join(MODEL, 'test.txt'));
-      await page.waitForSelector('#perplexity', { timeout: 60_000 });
+      await page.waitForSelector('#perplexity');
       assert.match(await textOf(page, 'section[aria-label="Perplexity"]'), /KL divergence 0\.0\d+ nats/);
 
       await reload(page);
@@ -175,7 +175,7 @@ testWith(test, 'chromium', 'a run that the tab’s end interrupts is resumed, wi
       await clickButton(page, 'Open');
       await page.waitForSelector('#shrink');
       await page.click('#shrink');
-      await page.waitForFunction(() => document.querySelectorAll('.cell.done').length >= 5, { timeout: 60_000 });
+      await page.waitForFunction(() => document.querySelectorAll('.cell.done').length >= 5);
       const { origin } = new URL(page.url());
       await page.goto('about:blank'); // as a crash: nobody is told
       isSlow = false;
@@ -248,7 +248,6 @@ for (const width of [1280, 390]) {
           !document.querySelector('[aria-busy="true"]') &&
           /nats/.test(document.querySelector('#kinship')?.textContent ?? '') &&
           document.querySelector('#say'),
-        { timeout: 60_000 },
       );
       await look(page, width, '5-beside');
       await clickButton(page, 'Keep');

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { until } from './browser.ts';
 import { browser, display } from './runtimes/webkit.ts';
 
 export interface WebDriverPage {
@@ -19,10 +20,6 @@ export interface WebDriverPage {
   until(expression: string): Promise<void>;
   close(): Promise<void>;
 }
-
-/** Milliseconds between two looks at a page, and how long one is waited for. */
-const BETWEEN = 200;
-const LIMIT = 120_000;
 
 /** Opens a page. @param driver path of WebKitWebDriver */
 export async function openWebKit(driver: string): Promise<WebDriverPage> {
@@ -57,13 +54,7 @@ export async function openWebKit(driver: string): Promise<WebDriverPage> {
     return {
       goTo: (url) => post(`${session}/url`, { url }),
       evaluate,
-      async until(expression) {
-        const began = performance.now();
-        while (!(await evaluate(`Boolean(${expression})`))) {
-          if (performance.now() - began > LIMIT) throw new Error(`it never became true: ${expression}`);
-          await new Promise((resolve) => setTimeout(resolve, BETWEEN));
-        }
-      },
+      until: (expression) => until(evaluate, expression),
       async close() {
         await fetch(session, { method: 'DELETE' });
         await close();
@@ -89,7 +80,7 @@ async function started(url: string, body: unknown): Promise<{ sessionId: string 
       return await post(url, body);
     } catch (error) {
       if (attempt === 50 || !(error instanceof TypeError)) throw error;
-      await new Promise((resolve) => setTimeout(resolve, BETWEEN));
+      await new Promise((resolve) => setTimeout(resolve, 200)); // it starts
     }
   }
 }
