@@ -78,7 +78,12 @@ export async function clickButton(page: Page, name: string, within = 'body'): Pr
     name,
     within,
   );
-  await (handle.asElement() as ElementHandle<Element>).click();
+  await (handle.asElement() as ElementHandle<HTMLElement>).evaluate((button) => button.click());
+}
+
+/** Clicks an element where it is: one that moves as the page grows would be missed by a pointer. */
+export async function click(page: Page, selector: string): Promise<void> {
+  await page.$eval(selector, (element) => (element as HTMLElement).click());
 }
 
 /** As a person does: the browser's own protocol forgets what the page has written into its address. */

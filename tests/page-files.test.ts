@@ -8,7 +8,7 @@ import type { Page } from 'puppeteer-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { testWith } from './installed.ts';
-import { BUILT, clickButton, drop, FILES, MODEL, pick, spoken, textOf, withPage } from './page-driver.ts';
+import { BUILT, click, clickButton, drop, FILES, MODEL, pick, spoken, textOf, withPage } from './page-driver.ts';
 import { servedFiles } from './served.ts';
 
 const test = suite('files in the page');
@@ -20,7 +20,7 @@ testWith(test, 'chromium', 'the page says what is wrong, and can be used again',
     await pick(page, '#files', join(MODEL, 'config.json'));
     await page.waitForSelector('.failure');
     assert.match(await textOf(page, '.failure'), /folder must have model\.safetensors/);
-    await page.click('#demo');
+    await click(page, '#demo');
     await page.waitForSelector('#shrink');
     assert.is(await page.$('.failure'), null);
     await clickButton(page, 'Model');
@@ -28,9 +28,9 @@ testWith(test, 'chromium', 'the page says what is wrong, and can be used again',
     await page.waitForSelector('.failure');
     const open = await page.$$eval('.step:enabled', (steps) => steps.map((step) => step.textContent));
     assert.equal(open, ['Model'], 'no room is that of a model which is not open');
-    await page.click('#demo');
+    await click(page, '#demo');
     await page.waitForSelector('#shrink');
-    await page.click('.experts summary');
+    await click(page, '.experts summary');
     await page.type('.experts input[placeholder="all, or t3, t4, t5"]', 't99');
     await page.keyboard.press('Tab');
     await page.waitForSelector('.failure');
@@ -77,7 +77,7 @@ testWith(test, 'chromium', 'the page says one sentence of each faulty file, and 
       await page.waitForSelector('.drop');
       await drop(page, files);
       await page.waitForSelector('.failure, #shrink');
-      if (!(await page.$('.failure'))) await page.click('#shrink');
+      if (!(await page.$('.failure'))) await click(page, '#shrink');
       await page.waitForSelector('.failure');
       const failure = await textOf(page, '.failure');
       assert.match(failure, said, failure);
@@ -117,7 +117,7 @@ testWith(test, 'chromium', 'a file of GGUF is shrunk, and talks', async (chromiu
   await withPage(chromium, async (page) => {
     await pick(page, '#files', file);
     await page.waitForSelector('#shrink');
-    await page.click('#shrink');
+    await click(page, '#shrink');
     await spoken(page);
     assert.match(await textOf(page, '.said'), /^Once upon a time.*\w{3}/);
   });
@@ -148,7 +148,7 @@ testWith(test, 'chromium', 'a folder that is picked is read, and one that is pic
     await clickButton(page, 'Choose a folder');
     await page.waitForSelector('#shrink');
     assert.match(await textOf(page, '.lead'), /^my-model has 5\.25 million weights/);
-    await page.click('#shrink');
+    await click(page, '#shrink');
     await spoken(page);
     await clickButton(page, 'Save it, and see the report');
     await givePicked(page, 'saved');
@@ -180,9 +180,9 @@ testWith(
           () => new Promise((end) => Object.assign(globalThis, { end })),
         );
       });
-      await page.click('#demo');
+      await click(page, '#demo');
       await page.waitForSelector('#shrink');
-      await page.click('#shrink');
+      await click(page, '#shrink');
       await page.waitForSelector('.failure');
       assert.is(
         await textOf(page, '.failure'),
@@ -209,7 +209,7 @@ testWith(
       chromium,
       async (page) => {
         await page.waitForFunction(() => /2\.7 MB/.test(document.querySelector('.start')?.textContent ?? ''));
-        await page.click('#demo');
+        await click(page, '#demo');
         await spoken(page);
         assert.match(await textOf(page, '.said'), /^PATIENCE, n\. .*\w{3}/);
       },

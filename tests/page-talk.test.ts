@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { testWith } from './installed.ts';
-import { BUILT, clickButton, downloaded, drop, spoken, textOf, withPage } from './page-driver.ts';
+import { BUILT, click, clickButton, downloaded, drop, spoken, textOf, withPage } from './page-driver.ts';
 import { PLAIN, servedFiles } from './served.ts';
 
 /** An element of Preact. */
@@ -25,7 +25,7 @@ testWith(test, 'chromium', 'a model that is dropped holds a conversation by its 
   await withPage(chromium, async (page) => {
     await drop(page, servedFiles());
     await page.waitForSelector('#shrink');
-    await page.click('#shrink');
+    await click(page, '#shrink');
     await spoken(page);
     const turns = () => page.$$eval('.turns li', (items) => items.map((item) => item.className));
     assert.equal(await turns(), ['user']);
@@ -48,11 +48,11 @@ testWith(
       await page.waitForSelector('.drop');
       await drop(page, endless());
       await page.waitForSelector('#shrink');
-      await page.click('#shrink');
+      await click(page, '#shrink');
       await spoken(page);
       const first = await textOf(page, '.turns li');
 
-      await page.click('summary');
+      await click(page, 'summary');
       await page.type('#instructions', 'Be short.');
       await clickButton(page, 'Try again');
       await page.waitForFunction(() => location.search.includes('sampleSeed=10'));
@@ -111,7 +111,7 @@ testWith(
       await page.waitForSelector('.drop');
       await drop(page, endless());
       await page.waitForSelector('#shrink');
-      await page.click('#shrink');
+      await click(page, '#shrink');
       await page.waitForSelector('#prompt');
       const before = await page.evaluate(() => {
         const { documentElement } = document;
@@ -120,7 +120,7 @@ testWith(
       });
       await page.waitForFunction((height) => document.documentElement.scrollHeight > height + 500, {}, before);
       await page.waitForFunction(() => innerHeight + scrollY > document.documentElement.scrollHeight - 80);
-      await page.$eval('summary', (summary) => summary.click());
+      await click(page, 'summary');
       await clickButton(page, 'Begin the conversation anew');
       await page.waitForSelector('#say');
       assert.is(await textOf(page, '.said'), '');
@@ -140,7 +140,7 @@ testWith(test, 'chromium', 'a link has the question, and opens with threads on a
     await page.waitForSelector('#shrink');
     assert.is(await page.evaluate('crossOriginIsolated'), true);
     assert.not.match(page.url(), /keep=/);
-    await page.click('#shrink');
+    await click(page, '#shrink');
     await spoken(page);
     assert.match(await textOf(page, '.said'), /^LOVE, n\. /);
     await page.evaluate(() => {

@@ -3,9 +3,10 @@
 import { render } from 'preact';
 import { keepOffline } from './files/offline.ts';
 import { App } from './views/app.tsx';
+import { actions } from './views/do.ts';
 
 const place = document.getElementById('page')!;
 place.replaceChildren();
 render(<App />, place);
 void keepOffline();
-requestAnimationFrame(() => setTimeout(async () => (await import('./state/actions.ts')).begin()));
+requestAnimationFrame(() => setTimeout(() => actions((module) => module.begin())));

@@ -34,6 +34,7 @@ import type {
 import { budgetOf, gridsOf, optionsOf } from './recipe.ts';
 import { run } from './run.ts';
 import { openTalk } from './talk.ts';
+import { type StartWorker, workersBy } from './workers.ts';
 
 /** Most threads that the page takes: beyond, memory is what limits. */
 const THREADS = 8;
@@ -99,6 +100,11 @@ export function startEngine() {
     optionsOf(recipe, await alphasOf(opened), opened.measured !== undefined);
 
   return {
+    /** The page starts the workers. It says so before all else. */
+    startWorkersBy(start: StartWorker): void {
+      Object.assign(globalThis, { Worker: workersBy(start) });
+    },
+
     machine: async (): Promise<Machine> => ({
       threads: globalThis.crossOriginIsolated ? threads : 1,
       isIsolated: globalThis.crossOriginIsolated,

@@ -2,9 +2,11 @@
 
 import { wrap } from 'comlink';
 import type { Engine } from '../engine/work.ts';
+import { startWorker } from '../engine/workers.ts';
 import * as state from './store.ts';
 
 export const engine = wrap<Engine>(new Worker(new URL('engine.js', import.meta.url), { type: 'module' }));
+void engine.startWorkersBy(startWorker);
 
 /** Counts actions: what an older one finds out is of no more use. */
 let turn = 0;

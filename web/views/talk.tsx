@@ -106,7 +106,10 @@ function Answer({ speech: { tokens } }: { speech: Speech }) {
 function Formatted({ text }: { text: string }) {
   const [Markdown, setMarkdown] = useState<ComponentType<{ text: string }>>();
   useEffect(() => {
-    void import('./markdown.tsx').then(({ default: loaded }) => setMarkdown(() => loaded));
+    void import('./markdown.tsx').then(
+      ({ default: loaded }) => setMarkdown(() => loaded),
+      () => {}, // then it stays as it is written
+    );
   }, []);
   if (!Markdown) return text;
   return (
