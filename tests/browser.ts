@@ -50,7 +50,7 @@ export async function until(evaluate: (expression: string) => Promise<unknown>, 
     }
   }
   const says = await look(
-    '`${location} ${navigator.serviceWorker?.controller?.state} ${document.body.innerText}`',
+    "[location, navigator.serviceWorker?.controller?.state, document.body.innerText].join(' ')",
   ).catch(String);
   throw new Error(`it never became true${failure}: ${expression}\nThe page: ${says}`);
 }

@@ -1,5 +1,5 @@
 // Bundles the portable tests: one file for browsers, one for workerd, one with the server for processes, what browsers run in a worker
-// besides, and run.ts, which drives them.
+// besides, what starts that one's workers, and run.ts, which drives them.
 
 import { basename, resolve } from 'node:path';
 import { build } from 'esbuild';
@@ -65,7 +65,7 @@ export async function bundleRuntimes(shared) {
   });
   await build({
     ...portable,
-    entryPoints: { files: 'tests/runtimes/files.ts' },
+    entryPoints: { files: 'tests/runtimes/files.ts', workers: 'web/engine/workers.ts' },
     plugins: [collectingUvu, ...shared.plugins],
   });
   await build({

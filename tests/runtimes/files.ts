@@ -6,6 +6,7 @@ import { directoryFolder, type Folder, load, openDirectory } from '../../src/ind
 import { estimateMemory } from '../../src/model/model.ts';
 import { blobSource, folderOf } from '../../src/source/memory.ts';
 import { startThreads } from '../../src/workers/web.ts';
+import { workersBy } from '../../web/engine/workers.ts';
 import { loadAlone } from '../alone.ts';
 import { sameBits } from '../bits.ts';
 import { memoryOutput } from '../checkpoints.ts';
@@ -19,6 +20,10 @@ import { runQueue, suite } from './uvu.ts';
 type Own = Parameters<typeof directoryFolder>[0] & {
   getDirectoryHandle(name: string, options: { create: boolean }): Promise<Own>;
 };
+// As the page has it: Firefox may wait for ever for a worker that a worker starts.
+const start = (url: string, port: MessagePort) => (self as unknown as Worker).postMessage({ url, port }, [port]);
+Object.assign(globalThis, { Worker: workersBy(start) });
+
 const test = suite('files in a worker');
 const NAME = 'higgs-wasm-tests';
 const [{ ids }] = referencesOf(logits);

@@ -12,13 +12,18 @@ const page = `<!doctype html>
 <meta charset="utf-8">
 <title>higgs-wasm tests</title>
 <script type="module">
+  import { startWorker } from './workers.js';
   const post = (result) => fetch('/outcome', { method: 'POST', body: JSON.stringify(result) });
   // Files are read at once in workers alone.
   const files = () =>
     new Promise((resolve, reject) => {
       const worker = new Worker('./files.js', { type: 'module' });
       worker.onerror = ({ message }) => reject(new Error('in the worker: ' + message));
-      worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+      worker.onmessage = ({ data }) => {
+        if (data.port) startWorker(data.url, data.port);
+        else if (data.error) reject(new Error(data.error));
+        else resolve(data);
+      };
     });
   const joined = (a, b) => ({
     ...a,
@@ -51,7 +56,7 @@ export async function servePage(visit: (url: string) => Promise<void>, signal: A
       response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
       response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
       response.setHeader('Content-Type', 'text/html').end(page);
-    } else if (request.url === '/portable.js' || request.url === '/files.js') {
+    } else if (/^\/(portable|files|workers)\.js$/.test(request.url!)) {
       response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
       response.setHeader('Content-Type', 'text/javascript').end(readFileSync(BUNDLES + request.url));
     } else {
