@@ -2,22 +2,11 @@
 // on a server each reading is a request. Nothing else is kept between calls.
 
 import type { AdviceOptions, Size } from './advice/advise.ts';
-import {
-  argumentError,
-  callback,
-  flag,
-  oneOf,
-  optionsOf,
-  type Reader,
-  reading,
-  refuseKind,
-  signalOf,
-} from './check.ts';
+import { argumentError, callback, optionsOf, type Reader, reading, refuseKind, signalOf } from './check.ts';
 import { type OpenFolder, openOnce } from './checkpoint/checkpoint.ts';
 import { UnsupportedError } from './errors.ts';
 import { show } from './excerpt.ts';
-import { type Grid, gridOrName } from './grids/grid.ts';
-import type { AnyGridName } from './grids/name.ts';
+import type { Grid } from './grids/grid.ts';
 import { isRemote } from './hub/name.ts';
 import type { Kernels } from './kernels/kernels.ts';
 import type { PlanTensor } from './linearity/allocate.ts';
@@ -27,28 +16,39 @@ import {
   type BudgetOptions,
   givenAlphasOrMaker,
   offerOf,
-  planningMembers,
   planningOptions,
   type TensorOptions,
   wantedOf,
 } from './linearity/options.ts';
-import { type BitPlan, checkShapes, planOrGrids, schemesOf } from './linearity/plan.ts';
+import { type BitPlan, checkShapes, schemesOf } from './linearity/plan.ts';
 import { type Prediction, predict, sensitivitiesOf } from './linearity/predict.ts';
 import { type Budget, planBits, planTensors } from './linearity/target.ts';
 import type { ModelMemory } from './model/fits.ts';
 import type { ModelOptions } from './model/model.ts';
+import {
+  bitOptions,
+  type CheckpointOptions,
+  type Choosing,
+  type CopyOptions,
+  checkpointOptions,
+  copyOptions,
+  givenBudget,
+  type QuantizeReport,
+  type RunOptions,
+  restoreOptions,
+  type WeighOptions,
+} from './openoptions.ts';
 import { runPart } from './parts/run.ts';
-import { givenPart, type Part } from './parts/shares.ts';
 import { naming, wholeOf } from './quantize/blocks.ts';
 import { carryOver, checkCarried, plainConfig, quantizedConfig, runningLayers } from './quantize/carry.ts';
-import { type Progress, runPlan } from './quantize/checkpoint.ts';
+import { runPlan } from './quantize/checkpoint.ts';
 import { FORMAT_VERSION, matrixOf, openQuantized, type QuantizedCheckpoint, unquantized } from './quantize/format.ts';
 import { type Inspection, inspectCheckpoint } from './quantize/inspect.ts';
-import { givenResume, JOURNAL_NAME, type Resume } from './quantize/journal.ts';
-import { type MakingProgress, madeCheckpoint } from './quantize/made.ts';
-import { type MatrixOptions, schemeOf } from './quantize/matrix.ts';
+import { JOURNAL_NAME } from './quantize/journal.ts';
+import { madeCheckpoint } from './quantize/made.ts';
+import { schemeOf } from './quantize/matrix.ts';
 import { inOrder } from './quantize/pipeline.ts';
-import { type LayoutOptions, layoutMembers, type Plan, planCheckpoint } from './quantize/plan.ts';
+import { type Plan, planCheckpoint } from './quantize/plan.ts';
 import { plannedBits, type Report } from './quantize/report.ts';
 import { type RestoreOptions, type RestoreReport, restoreCheckpoint } from './quantize/restore.ts';
 import type { Scheme } from './quantize/scheme.ts';
@@ -64,124 +64,7 @@ import type { Folder, OutputFolder, ResumableFolder } from './source/source.ts';
 import type { Model } from './text/textmodel.ts';
 import { givenPool, type Pool } from './workers/pool.ts';
 
-/** What to quantize a checkpoint to, and how its files are laid out. */
-export interface CheckpointOptions extends Omit<MatrixOptions, 'rows' | 'cols'>, TensorOptions, LayoutOptions {
-  /** Also quantize token embeddings and the output head: with this grid, or, for a budget, with `any`. */
-  embeddings?: AnyGridName | Grid;
-  /** Quantize the tensors whose names match, instead of the linear weights. */
-  include?: RegExp;
-  /** Never quantize the tensors whose names match. */
-  exclude?: RegExp;
-  /**
-   * Quantize these tensors and no others: each as the plan says, or by name to a grid, with the `groupSize` and signs of the
-   * other options. Excludes `grid`, `embeddings`, `include` and `exclude`.
-   */
-  plan?: BitPlan | ReadonlyMap<string, AnyGridName | Grid>;
-  /**
-   * A budget: the grids of least predicted loss, by bits per weight or by bytes of the files. Excludes `grid` and `plan`. The options of
-   * `planBits` say what is chosen from.
-   */
-  bpw?: number;
-  /** The budget in bytes of the safetensors files written, instead of `bpw`. */
-  size?: number;
-  /** Sensitivities to choose by; measured if left out. */
-  alphas?: AlphasOrMaker;
-  /** How they are measured, and where they are kept; as `sensitivity` takes it. */
-  sensitivity?: SensitivityOptions;
-  /**
-   * Encodes with error feedback, by statistics of tokens that the model samples: half the loss at the same bits, in several times the
-   * time. `true` and `both` go by inputs and gradients of outputs, `inputs` by inputs alone. An object has options of gathering, such as
-   * `text`, or `statistics` that are there already.
-   */
-  refine?: boolean | 'both' | 'inputs' | (RefineOptions & Weighed);
-}
-
-/** Told how far weighing is: tensors whose gain is known, for a budget. */
-interface Weighed {
-  onWeigh?: (done: number, total: number) => void;
-}
-
-/** What quantizing a checkpoint did. */
-export interface QuantizeReport extends Report {
-  /** By the measured t², where a plan gives sensitivities. */
-  predicted?: Prediction;
-}
-
-/** Options of planning for a budget. */
-type Choosing = TensorOptions & LayoutOptions & Pick<CheckpointOptions, 'bpw' | 'size' | 'sensitivity'>;
-
-/** Options of a run over a checkpoint. */
-export interface RunOptions {
-  /** Where the work is done; by default on the calling thread. */
-  pool?: Pool;
-  /** Called often, with the same object. */
-  onProgress?: (progress: Progress) => void;
-  /** Aborts the run between two blocks. */
-  signal?: AbortSignal;
-  /**
-   * Keeps a journal in the output, which must be a resumable folder, and goes on with an interrupted run that had the same
-   * plan and the same identity.
-   */
-  resume?: Resume;
-  /** What `plan` gave for the same options: it is not made again. */
-  planned?: Plan;
-  /**
-   * Does one part of the plan, of machines that share the work: the output is a quantized checkpoint of its tensors, of which `mergeParts`
-   * makes one with those of the others. Excludes `refine`.
-   */
-  part?: Part;
-}
-
-// Options of `sensitivity`, which are its to check: what measures is not here yet.
-const settings: Reader<SensitivityOptions> = (subject, value) => {
-  if (typeof value !== 'object' || value === null) refuseKind(subject, 'a plain object', value);
-  return reading(subject, () => ({ ...value }));
-};
-
-// Options of refining, which the decoder's bundle checks.
-const refineOf: Reader<NonNullable<CheckpointOptions['refine']>> = (subject, value) => {
-  if (typeof value === 'boolean') return value;
-  if (typeof value === 'object' && value !== null) return reading(subject, () => ({ ...value }));
-  return oneOf('both', 'inputs')(subject, value);
-};
-
-const bitOptions = optionsOf<Partial<Choosing>>({ ...planningMembers, sensitivity: settings });
-
-/** Options of a copy. */
-export interface CopyOptions extends Pick<RunOptions, 'pool' | 'signal' | 'planned'> {
-  /** Called for each tensor that was encoded, with the same object. */
-  onProgress?: (progress: MakingProgress) => void;
-}
-
-const copyMembers = {
-  ...planningMembers,
-  grid: gridOrName,
-  scaleSearch: flag,
-  plan: planOrGrids,
-  alphas: givenAlphasOrMaker,
-  sensitivity: settings,
-  refine: refineOf,
-  pool: givenPool,
-  onProgress: callback,
-  signal: signalOf,
-  planned: ((_, value) => value as Plan) as Reader<Plan>, // who takes it knows its own
-} as const;
-const copyOptions = optionsOf<CheckpointOptions & CopyOptions>(copyMembers);
-
-/** Options of a run are allowed where one is only planned: both take the same object. */
-const checkpointOptions = optionsOf<CheckpointOptions & RunOptions>({
-  ...copyMembers,
-  resume: givenResume,
-  part: givenPart,
-});
-
-const restoreOptions = optionsOf<Partial<RestoreOptions>>({
-  ...layoutMembers,
-  pool: givenPool,
-  dtype: oneOf('F32', 'F16', 'BF16'),
-  onProgress: callback,
-  signal: signalOf,
-});
+export type { CheckpointOptions, CopyOptions, QuantizeReport, RunOptions } from './openoptions.ts';
 
 /** Options of `verify`. */
 export type Verification = Partial<Omit<VerifyOptions, 'against' | 'kernels'>> & { against?: Folder | OpenCheckpoint };
@@ -321,7 +204,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
   };
 
   async function plan(options: CheckpointOptions & RunOptions): Promise<Plan> {
-    const budget = budgetOf(options);
+    const budget = givenBudget(options);
     const scheme = schemeOf(options, gridOf);
     const refining = await refiningFor(options, scheme);
     const given = budget ? await bitsFor(budget, options, refining) : options.plan;
@@ -360,7 +243,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
     if (refine === false) return undefined;
     if (scaleSearch) throw new RangeError('scaleSearch must be left out: refining takes the scales of plain encoding');
     const refineOptions = typeof refine === 'object' ? refine : refine === true ? {} : { mode: refine };
-    const { onWeigh, ...gathering } = refineOptions as RefineOptions & Weighed;
+    const { onWeigh, ...gathering } = refineOptions as RefineOptions & WeighOptions;
     const { gatherRefinement } = await import('./decoder.ts');
     const asked = { ...(signal && !('statistics' in gathering) && { signal }), ...gathering };
     const gathered = await gatherRefinement(folder, asked, groupSize, quantizedCopy);
@@ -482,7 +365,7 @@ export async function open(input: Folder | string, { kernels, local, grids, grid
       if (options.bpw === undefined && options.size === undefined)
         throw argumentError('options must have bpw or size: got neither');
       const choosing = { ...options, ...(checked && { alphas: checked }) };
-      return bitsFor(budgetOf(choosing)!, choosing);
+      return bitsFor(givenBudget(choosing)!, choosing);
     },
 
     async dequantize(to, given) {
@@ -560,7 +443,7 @@ interface ChosenPlan {
 
 /** What refines, with the sensitivities of a plan by it. */
 interface Refining extends GatheredRefinement {
-  readonly onWeigh: Weighed['onWeigh'];
+  readonly onWeigh: WeighOptions['onWeigh'];
   /** As they are, where a budget was planned for. */
   planned?: Alphas;
 }
@@ -568,28 +451,6 @@ interface Refining extends GatheredRefinement {
 // What stands for t² in the linearity theorem.
 function errorOf({ name, relativeError, weightedError }: Report['tensors'][number]) {
   return { name, relativeError: weightedError ?? relativeError };
-}
-
-// The budget, if there is one. A choice of grids is one: a grid for all, a plan, or a budget.
-function budgetOf(options: CheckpointOptions): Budget | undefined {
-  const { bpw, size, plan, alphas } = options;
-  const refuse = (keys: readonly (keyof CheckpointOptions)[], message: (key: string) => string) => {
-    for (const key of keys) if (options[key] !== undefined) throw new RangeError(message(key));
-  };
-  if (plan) {
-    const message = 'a plan must be the only choice of tensors and grids';
-    refuse(['grid', 'embeddings', 'include', 'exclude'], (key) => `${message}: got ${key} too`);
-  }
-  if (alphas) refuse(['sensitivity'], (key) => `${key} must be left out: alphas are given`);
-  if (bpw === undefined && size === undefined) {
-    const keys = ['alphas', 'sensitivity', 'grids', 'scales', 'minBits', 'maxBits', 'experts', 'keep'] as const;
-    refuse(keys, (key) => `${key} must come with a budget: bpw or size`);
-    return undefined;
-  }
-  refuse(['grid', 'plan'], (key) => `${key} must be left out: a budget chooses the grids`);
-  if (bpw === undefined) return { size: size! };
-  refuse(['size'], (key) => `bpw must be the only budget: got ${key} too`);
-  return { bpw };
 }
 
 // What config.json says for people: one scheme, or that they differ.

@@ -66,8 +66,10 @@ const allowed: Record<string, readonly string[]> = {
     ],
   ],
   'higgs.ts': ['open.ts', 'linearity', 'grids', 'kernels', 'parts', 'quantize', 'source', 'workers'],
+  'openoptions.ts': ['refinement', 'sensitivity', 'linearity', 'grids', 'parts', 'quantize', 'workers'],
   'open.ts': [
     ...[
+      'openoptions.ts',
       'decoder.ts',
       'hub',
       'advice',
