@@ -444,6 +444,10 @@ test('the command works', async () => {
   assert.match(await output(higgs, 'verify', 'books'), /\S/);
 });
 
+test('the command does not import node:http, with which newer Nodes load a client', () => {
+  assert.not.match(readFileSync('build/higgs.js', 'utf8'), /from "(node:)?http"/);
+});
+
 test('higgs-wasm/higgs.wasm is the kernels, for those who compile them themselves', async () => {
   write(
     'own.mjs',
