@@ -122,8 +122,8 @@ test('sizes keep to their budgets', async () => {
   assert.ok(gzip(serving) <= 450_000, `server: ${serving.length} bytes minified, ${gzip(serving)} gzipped`);
   assert.ok(gzip(hub) <= 14_000, `hub: ${hub.length} bytes minified, ${gzip(hub)} gzipped`);
   // 3.4 kB of it are architectures, 1.7 kB ways to cut texts, 0.8 kB gpt-oss: MXFP4, rows that take turns; 4.7 kB AWQ,
-  // GPTQ, bitsandbytes and compressed-tensors, which stand in the same file.
-  assert.ok(gzip(gguf) <= 23_400, `gguf: ${gguf.length} bytes minified, ${gzip(gguf)} gzipped`);
+  // GPTQ, bitsandbytes and compressed-tensors, which stand in the same file. 0.05 kB pass over strings of JSON by expressions.
+  assert.ok(gzip(gguf) <= 23_450, `gguf: ${gguf.length} bytes minified, ${gzip(gguf)} gzipped`);
   // 1.8 kB of it are Jinja2's and the Rust tokenizers' ways where the libraries have others.
   // 8 kB of it are the regular expressions and the checks of tokenizer.json: published engines take 45 kB. 33 kB are families, 3 kB
   // sensitivities that are kept, 8.5 kB statistics: their kernel in both builds, the groups, the file. 1.5 kB are experts

@@ -183,6 +183,7 @@ const HOSTILE: [label: string, file: ArrayBuffer, message: string | RegExp][] = 
   ['byte order mark', fileOf('\ufeff{}'), /^f: header must be JSON: unexpected/],
   ['not JSON', fileOf('x'), 'f: header must be JSON: unexpected "x" at character 0'],
   ['unfinished', fileOf('{'), 'f: header must be JSON: it ends at character 1, unfinished'],
+  ['unfinished escape', fileOf('{"a\\'), 'f: header must be JSON: it ends at character 4, unfinished'],
   ['something after', fileOf('{}}'), 'f: header must be JSON: unexpected "}" at character 2'],
   ['NUL after', fileOf('{}\0'), 'f: header must be JSON: unexpected "\\u0000" at character 2'],
   ['lone surrogate', fileOf('{"\\ud800":0}'), /lone surrogate in the string at character 1$/],
