@@ -99,7 +99,7 @@ compileKernels();
 const beside = (decoder) => ({
   name: 'beside the core',
   setup: ({ onResolve }) => {
-    onResolve({ filter: /^\.\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
+    onResolve({ filter: /^\.[./]*\/decoder\.ts$/ }, () => ({ path: decoder, external: true }));
     onResolve({ filter: /^\.\/hub\/hub\.ts$/ }, () => ({ path: './hub.js', external: true }));
     onResolve({ filter: /^\.\/foreign\.ts$/ }, () => ({ path: './gguf.js', external: true }));
     onResolve({ filter: /^\.\/flute\/read\.ts$/ }, () => ({ path: './flute.js', external: true }));

@@ -11,7 +11,7 @@ import type { Model } from '../../text/textmodel.ts';
 import { spawnThread } from '../../workers/spawn.ts';
 import { beginThreads } from '../../workers/threads.ts';
 import { checkFits, freeMemory } from './memory.ts';
-import { Interrupted, loadHiggs, threadCount, threadsOption } from './session.ts';
+import { Interrupted, threadCount, threadsOption } from './session.ts';
 
 /** Options of every verb that runs a model. */
 export interface ModelChoice {
@@ -73,7 +73,6 @@ export async function withModels<T>(
   { context, threads, activations, cache, memory }: ModelChoice,
   work: (models: OpenModel[], signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const higgs = await loadHiggs();
   const abort = new AbortController();
   const interrupt = () => abort.abort(new Interrupted());
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
@@ -81,16 +80,16 @@ export async function withModels<T>(
   const opened: Input[] = [];
   try {
     for (const each of from) {
-      const began = performance.now();
       const kept = models.length > 0 && cache !== 'f32' ? 'f16' : cache;
-      // Threads start while the model is opened and planned.
+      // Threads start while the decoder is imported, and the model is opened and planned.
       const begun = beginThreads(threadCount(threads), spawnThread);
       const progress = progressDisplay('load');
       let input: Input | undefined;
       try {
+        const { loadModel } = await import('../../decoder.ts');
+        const began = performance.now();
         input = typeof each === 'string' ? await openModel(each) : each;
-        const source = await higgs.open(input.folder);
-        const model = await source.run({
+        const model = await loadModel(input.folder, {
           ...(context !== undefined && { context }),
           ...(memory !== undefined && { memory }),
           activations,

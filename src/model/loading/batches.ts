@@ -24,8 +24,8 @@ import {
 } from '../linear.ts';
 import { aligned, MARGIN, type StagedRows, type StoringPass, scratchOfStoring, storingBytes } from './store.ts';
 
-/** Bytes of rows that a thread takes at a time: few, so that all end together. */
-const BLOCK_BYTES = 128 << 10;
+/** Bytes of rows that a thread takes at a time, one of two or of more: few, so that all end together. */
+const BLOCK_BYTES: readonly [number, number] = [256 << 10, 128 << 10];
 /** Most blocks of a batch. */
 const BLOCKS = 256;
 /** Most bytes of one read, and most reads of a batch: those of two batches are under way at once. */
@@ -78,6 +78,8 @@ interface Staging extends Pick<StoringPass, 'table' | 'scratch' | 'scratchBytes'
   readonly halves: readonly number[];
   /** Bytes for a batch. */
   readonly room: number;
+  /** Bytes of rows that a thread takes at a time. */
+  readonly blockBytes: number;
   /** Whether rows may be read to where they stay: of one thread, which others of the runtime then read for. They touch new pages, too. */
   readonly isPlacing: boolean;
 }
@@ -89,9 +91,10 @@ export function stagingOf({ kernels, layout }: Pick<Filling, 'kernels' | 'layout
   const scratch = aligned(table + storingBytes(BLOCKS));
   const loads = layout.pieces.flat();
   const linears = loads.flatMap((load) => ('linear' in load ? load.linear : []));
+  const blockBytes = BLOCK_BYTES[threads > 2 ? 1 : 0];
   const divide = (isPlacing: boolean) => {
     const scratchBytes = linears.reduce(
-      (most, linear) => Math.max(most, scratchOfStoring(linear, isPlacing ? rowsInBlock(linear) : 0)),
+      (most, linear) => Math.max(most, scratchOfStoring(linear, isPlacing ? rowsInBlock(linear, blockBytes) : 0)),
       0,
     );
     // At most a quarter of the region, but for one.
@@ -101,15 +104,15 @@ export function stagingOf({ kernels, layout }: Pick<Filling, 'kernels' | 'layout
     const half = Math.floor(room / 32) * 16;
     const isDivided = loads.every((load) => leastRoom(load) <= half);
     const halves = isDivided ? [address, address + half] : [address];
-    return { scratchBytes, threads: some, halves, room: isDivided ? half : room, isPlacing };
+    return { scratchBytes, threads: some, halves, room: isDivided ? half : room, blockBytes, isPlacing };
   };
   const placing = divide(threads === 1);
   return { crcTable, table, scratch, ...(placing.halves.length > 1 ? placing : divide(false)) };
 }
 
 // Rows that a thread takes at a time.
-function rowsInBlock(linear: Linear): number {
-  return Math.max(rowsApartOf(linear), rowsThat(linear, BLOCK_BYTES, linear.rowBytes));
+function rowsInBlock(linear: Linear, bytes: number): number {
+  return Math.max(rowsApartOf(linear), rowsThat(linear, bytes, linear.rowBytes));
 }
 
 // Rows that some bytes have, to a multiple of those that are stored together.
@@ -200,7 +203,7 @@ export function* batchesOf(loads: Iterable<Load>, batching: Batching): Generator
     const { rows, rowBytes } = linear;
     const widths = [rowBytes, scaleBytesOf(linear)];
     const apart = rowsApartOf(linear);
-    const inBlock = rowsInBlock(linear);
+    const inBlock = rowsInBlock(linear, staging.blockBytes);
     const [{ readIntoLater, stored }] = parts;
     const isPlaced = staging.isPlacing && !!readIntoLater && !stored && placeOfRows(linear, 0) !== undefined;
     const perRow = parts.reduce(
