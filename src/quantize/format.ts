@@ -296,6 +296,7 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
   const text = file.metadata.get(TENSORS_KEY) ?? '{}';
   const entries = objectOf(parseStrict(text, file.file, { subject: TENSORS_KEY }), file.file, TENSORS_KEY);
   const stored: QuantizedWeight[] = [];
+  const schemes = new Map<string, Scheme>(); // that are checked
   for (const [name, entry] of entries) {
     const place = { file: file.file, tensor: name };
     const about = objectOf(entry, file.file, `${TENSORS_KEY} ${show(name)}`);
@@ -320,12 +321,14 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
     if (typeof seed !== 'number' && seed !== null) {
       throw new FormatError(`seed must be a number or null: got ${show(seed)}`, place);
     }
-    const scheme = { grid, groupSize, seed };
+    const key = `${grid.name} ${groupSize} ${seed}`;
+    const scheme = schemes.get(key) ?? { grid, groupSize, seed };
     try {
-      checkScheme(scheme);
+      if (!schemes.has(key)) checkScheme(scheme);
     } catch (cause) {
       throw new FormatError((cause as Error).message, place);
     }
+    schemes.set(key, scheme);
     const tensor = {
       name,
       file: file.file,

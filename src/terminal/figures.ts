@@ -155,6 +155,8 @@ export function bytesStep({ bytesDone, bytes, tensor }: ReadProgress): ProgressS
 const LINE_SECONDS = 10;
 /** Rates are those of the last one to two windows: passing through is faster than quantizing. */
 const WINDOW_SECONDS = 5;
+/** Times a second that a bar is drawn. */
+const FPS = 8;
 
 /** Shows progress: a bar on a terminal, else a line every ten seconds. */
 export function progressDisplay(label: string) {
@@ -165,19 +167,23 @@ export function progressDisplay(label: string) {
   }
   const began = performance.now();
   let marks: [older: Mark, newer: Mark] | undefined;
-  let nextLine = LINE_SECONDS;
 
-  function figures({ done, total, bytes, unit }: ProgressStep): { rate: string; left: string } {
-    const now = { seconds: (performance.now() - began) / 1000, done, bytes };
+  // Where the work was some seconds ago: rates are since then.
+  function markedBefore(now: Mark): Mark {
     marks ??= [now, now]; // a resumed run starts further on
     if (now.seconds - marks[1].seconds > WINDOW_SECONDS) marks = [marks[1], now];
-    const [since] = marks;
+    return marks[0];
+  }
+
+  function figures({ total, unit }: ProgressStep, now: Mark, since: Mark): { rate: string; left: string } {
     const seconds = Math.max(1e-3, now.seconds - since.seconds);
-    const pace = (done - since.done) / seconds;
+    const pace = (now.done - since.done) / seconds;
     const counted = unit === 'bytes' ? [] : [`${countText(pace)} ${unit}/s`];
     const read =
-      unit === 'tokens' || unit === 'matrices' ? [] : [`${((bytes - since.bytes) / 1e6 / seconds).toFixed(0)} MB/s`];
-    const left = pace > 0 ? durationText((total - done) / pace) : '…';
+      unit === 'tokens' || unit === 'matrices'
+        ? []
+        : [`${((now.bytes - since.bytes) / 1e6 / seconds).toFixed(0)} MB/s`];
+    const left = pace > 0 ? durationText((total - now.done) / pace) : '…';
     return { rate: [...counted, ...read].join('  '), left };
   }
 
@@ -190,24 +196,32 @@ export function progressDisplay(label: string) {
         barsize: 24,
         hideCursor: true,
         clearOnComplete: true,
-        fps: 8,
+        fps: FPS,
         stream,
         linewrap: false,
         gracefulExit: false,
       })
     : undefined;
+  const period = bar ? 1000 / FPS : LINE_SECONDS * 1000; // milliseconds
+  let nextShown = bar ? 0 : period;
 
   return {
+    // Called far more often than anything is shown.
     update(step: ProgressStep): void {
-      if (!marks) bar?.start(step.total, step.done, { rate: '', left: '…', tensor: '' });
-      const { rate, left } = figures(step);
+      const { done, bytes } = step;
+      const elapsed = performance.now() - began;
+      if (!marks) bar?.start(step.total, done, { rate: '', left: '…', tensor: '' });
+      const now = { seconds: elapsed / 1000, done, bytes };
+      const since = markedBefore(now);
+      if (elapsed < nextShown) return;
+      nextShown = (bar ? elapsed : nextShown) + period;
+      const { rate, left } = figures(step, now, since);
       if (bar) {
-        bar.update(step.done, { rate, left, tensor: excerpt(step.tensor) });
-      } else if (performance.now() - began >= nextLine * 1000) {
-        nextLine += LINE_SECONDS;
-        const percent = Math.floor((100 * step.done) / step.total);
-        note(`${label}: ${percent} %  ${rate}  ${left} left  ${excerpt(step.tensor)}`);
+        bar.update(done, { rate, left, tensor: excerpt(step.tensor) });
+        return;
       }
+      const percent = Math.floor((100 * done) / step.total);
+      note(`${label}: ${percent} %  ${rate}  ${left} left  ${excerpt(step.tensor)}`);
     },
     stop(): void {
       if (marks) bar?.stop();
