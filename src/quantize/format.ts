@@ -13,7 +13,7 @@ import type { Grid } from '../grids/grid.ts';
 import { bytesPerRow, groupsPerRow } from '../kernels/layout.ts';
 import { bytesPerWeight, type Matrix, type WeightDtype } from '../kernels/operands.ts';
 import type { RefinementNote, WeightedError } from './refinement.ts';
-import { checkScheme, quantizedBytes, relativeError, type Scheme, type SquareSums } from './scheme.ts';
+import { checkGroups, quantizedBytes, relativeError, type Scheme, type SquareSums } from './scheme.ts';
 import { matrixShape } from './select.ts';
 import { gridNote, readGrid } from './stored-grid.ts';
 
@@ -259,7 +259,9 @@ export async function readChecksums(
     const message = `shard must hold higgs.checksums, U32 [${checked.length + 1}]: ${formText(tensor)}`;
     throw new FormatError(message, { file: file.file });
   }
-  const [header, ...values] = new Uint32Array(await tensor.read());
+  // At once, where a source can: a turn of the event loop may take longer than all else that comes before weights are read.
+  const bytes = tensor.readSync?.(0, tensor.byteLength) ?? (await tensor.read());
+  const [header, ...values] = new Uint32Array(bytes);
   return { header: header, tensors: checked.map((tensor, i) => ({ tensor, crc: values[i] })) };
 }
 
@@ -296,7 +298,6 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
   const text = file.metadata.get(TENSORS_KEY) ?? '{}';
   const entries = objectOf(parseStrict(text, file.file, { subject: TENSORS_KEY }), file.file, TENSORS_KEY);
   const stored: QuantizedWeight[] = [];
-  const schemes = new Map<string, Scheme>(); // that are checked
   for (const [name, entry] of entries) {
     const place = { file: file.file, tensor: name };
     const about = objectOf(entry, file.file, `${TENSORS_KEY} ${show(name)}`);
@@ -321,14 +322,12 @@ function readTensors(file: CheckpointFile, grids: Map<string, Grid>, checkpoint:
     if (typeof seed !== 'number' && seed !== null) {
       throw new FormatError(`seed must be a number or null: got ${show(seed)}`, place);
     }
-    const key = `${grid.name} ${groupSize} ${seed}`;
-    const scheme = schemes.get(key) ?? { grid, groupSize, seed };
+    const scheme = { grid, groupSize, seed };
     try {
-      if (!schemes.has(key)) checkScheme(scheme);
+      checkGroups(scheme);
     } catch (cause) {
       throw new FormatError((cause as Error).message, place);
     }
-    schemes.set(key, scheme);
     const tensor = {
       name,
       file: file.file,

@@ -1,7 +1,7 @@
 // A scheme says how a matrix is quantized: the grid, the group size, and the seed of the random signs.
 
 import { integer, nullable, powerOfTwo, type Reader } from '../check.ts';
-import { type Grid, givenGrid } from '../grids/grid.ts';
+import type { Grid } from '../grids/grid.ts';
 import { bytesPerRow, GROUP_SIZES, groupsPerRow } from '../kernels/layout.ts';
 import type { WeightedError } from './refinement.ts';
 
@@ -32,14 +32,8 @@ export interface Scheme {
   readonly seed: number | null;
 }
 
-/** @throws {RangeError} when the grid contradicts itself, or the group size or the seed is out of range. */
-export function checkScheme(scheme: Scheme): void {
-  givenGrid('grid', scheme.grid);
-  checkGroups(scheme);
-}
-
 /** @throws {RangeError} when the group size or the seed is out of range. */
-function checkGroups({ groupSize, seed }: Omit<Scheme, 'grid'>): void {
+export function checkGroups({ groupSize, seed }: Omit<Scheme, 'grid'>): void {
   groupSizeOf('groupSize', groupSize);
   nullable(seedOf)('seed', seed);
 }

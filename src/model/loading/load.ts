@@ -351,7 +351,8 @@ async function notedChecksums({ checkpoint }: ModelWeights, place: Filling): Pro
     let crc = 0;
     for (let start = 0; start < length; start += HEADER_BLOCK) {
       const end = Math.min(length, start + HEADER_BLOCK);
-      new Uint8Array(buffer, staging).set(new Uint8Array(await source.slice(start, end)));
+      const bytes = source.sliceSync?.(start, end) ?? (await source.slice(start, end));
+      new Uint8Array(buffer, staging).set(new Uint8Array(bytes));
       crc = kernels.crc32(crc, staging, end - start, crcTable);
     }
     return crc >>> 0;
