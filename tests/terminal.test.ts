@@ -5,13 +5,41 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readLine } from '../src/terminal/conversation.ts';
-import { percentText, precise } from '../src/terminal/figures.ts';
+import { percentText, precise, progressDisplay } from '../src/terminal/figures.ts';
 import { layerTables } from '../src/terminal/layers.ts';
 import { bash, fish, type Verb, zsh } from '../src/terminal/shells.ts';
 import { similarNames } from '../src/terminal/usage.ts';
 import { withinContext } from '../src/text/context.ts';
 
 const grid = (layer: number, kind: string, value: string) => ({ name: `model.layers.${layer}.${kind}.weight`, value });
+
+test('progress is a line every ten seconds where there is no terminal, with the rate of the last windows, though work is counted in large steps', () => {
+  const { now } = performance;
+  const { write, isTTY } = process.stderr;
+  let seconds = 0;
+  let said = '';
+  performance.now = () => seconds * 1000;
+  process.stderr.isTTY = false;
+  process.stderr.write = (text: string) => {
+    said += text;
+    return true;
+  };
+  try {
+    const progress = progressDisplay('encode');
+    // A hundred tokens every eight seconds, told of every second.
+    for (; seconds <= 30; seconds++) {
+      const done = Math.floor(seconds / 8) * 100;
+      progress.update({ done, total: 1000, unit: 'tokens', bytes: 0, tensor: 'a' });
+    }
+    progress.stop();
+  } finally {
+    performance.now = now;
+    process.stderr.write = write;
+    process.stderr.isTTY = isTTY;
+  }
+  assert.equal(said.match(/\d+ %/g), ['10 %', '20 %', '30 %']);
+  assert.not.match(said, / 0 tokens|…/);
+});
 
 test('layerTables() joins layers that have the same, counts what experts have, and puts the rest below', () => {
   const tensors = [0, 1, 2, 3].flatMap((layer) => [

@@ -171,7 +171,9 @@ export function progressDisplay(label: string) {
   // Where the work was some seconds ago: rates are since then.
   function markedBefore(now: Mark): Mark {
     marks ??= [now, now]; // a resumed run starts further on
-    if (now.seconds - marks[1].seconds > WINDOW_SECONDS) marks = [marks[1], now];
+    // What is counted in large steps may stand still for a window.
+    const isLater = now.seconds - marks[1].seconds > WINDOW_SECONDS && now.done > marks[1].done;
+    if (isLater) marks = [marks[1], now];
     return marks[0];
   }
 
