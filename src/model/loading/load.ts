@@ -329,6 +329,9 @@ export const isStacked = (load: Load): boolean => 'linear' in load && load.linea
 const stacksOf = ({ layout }: Filling): CheckpointTensor[] =>
   layout.pages.flat(2).filter(isStacked).flatMap(loadedTensors);
 
+// At once, as weights are: a turn of the event loop may take longer than all else that comes before them.
+const atOnce = (tensor: CheckpointTensor) => tensor.readSync?.(0, tensor.byteLength) ?? tensor.read();
+
 // The checksums of all tensors by name; those of the headers are checked here.
 async function notedChecksums({ checkpoint }: ModelWeights, place: Filling): Promise<Map<string, number>> {
   const { kernels, buffer, layout } = place;
@@ -337,7 +340,7 @@ async function notedChecksums({ checkpoint }: ModelWeights, place: Filling): Pro
   const noted = new Map<string, number>();
   kernels.crc32Table(crcTable);
   for (const file of checkpoint.files) {
-    const { header, tensors } = await readChecksums(file);
+    const { header, tensors } = await readChecksums(file, atOnce);
     const crc = await headerCrc(file);
     if (crc !== header) {
       const message = `CRC-32 of the header must be ${hex(header)}, as noted when it was written: it is ${hex(crc)}`;
