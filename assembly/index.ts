@@ -20,6 +20,6 @@ export { crc32TableBytes, crc32Table, crc32 } from './checksum';
 export { factorUdu } from './refine/factor';
 export { accumulate, addProducts, packFactors, packPairs } from './refine/product';
 export { refineTable, refineTableBytes } from './refine/edges';
-export { refineSequence, refineScratchBytes } from './refine/search';
-export { takeSequence, noteSequence } from './refine/rows';
+export { refineOwn, refineOwnBits, refineScratchBytes, refineSequence } from './refine/search';
+export { takeSequence, noteSequence, weighResiduals } from './refine/rows';
 export { refinePoints, refinePointsBytes } from './refine/points';

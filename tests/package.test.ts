@@ -102,20 +102,20 @@ test('sizes keep to their budgets', async () => {
   const decoder = await bundle(`export * from 'higgs-wasm/decoder';`);
   const loader = await bundle(`import { load } from 'higgs-wasm'; load();`);
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
-  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 6.3 kB gzipped are
+  // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 7.4 kB gzipped are
   // error feedback, of all trellises. 2.1 kB fold what is checked.
-  assert.ok(wasm.length <= 63_250 && gzip(wasm) <= 22_300, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  assert.ok(wasm.length <= 66_700 && gzip(wasm) <= 23_300, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
   // grids together and layers behind the last, 0.9 kB requests that go on where an answer broke off or stalled.
-  // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 11 kB error feedback:
-  // 6 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
+  // 0.5 kB are the private file system's access handles and what is asked for ahead, 4.2 kB trellises by labels, 12.7 kB error feedback:
+  // 7.7 kB its kernels, which are embedded as text, the rest what calls them, notes and errors. 0.6 kB find weights in the codes of other
   // programs, and what config.json says of ours.
   // 4.3 kB of it are parts: shares, merging, notes, of which what another hand sealed is checked. 0.1 kB are messages that show what
   // they found, 0.05 kB tell archives and empty texts, 0.5 kB fold checksums.
-  // 0.1 kB are four rows of U in one pass of the search with feedback, 1.3 kB its products of integers, 0.3 kB two rows of a factorisation,
+  // 1.3 kB are products of integers for error feedback, 0.3 kB two rows of a factorisation,
   // 0.1 kB the checks of what a source puts in place, and of statistics.
-  assert.ok(gzip(core) <= 93_900, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(gzip(core) <= 95_800, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);

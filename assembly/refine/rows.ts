@@ -35,8 +35,8 @@ export function takeSequence(
 
 /**
  * Notes the errors of `steps`: against the weights to `errors`, against the targets `own` to `others`, in the weights' units, f32. `diagonals`
- * are D, and `plain` the diagonal of R H Rᵀ, f64. Adds to four f64 at `sums`: the squared error; Σ D σ² of what was `missed`, squared; Σ D σ²;
- * Σ H σ².
+ * are D, and `plain` the diagonal of R H Rᵀ, f64. Adds to four f64 at `sums`: the squared error; Σ D σ² of what was `missed`, squared, 0 where that is
+ * weighed later; Σ D σ²; Σ H σ².
  */
 export function noteSequence(
   steps: usize, z: usize, sigmas: usize, values: usize, missed: usize, own: usize, diagonals: usize, plain: usize,
@@ -65,4 +65,14 @@ export function noteSequence(
   store<f64>(sums, load<f64>(sums, 8) + loss, 8);
   store<f64>(sums, load<f64>(sums, 16) + expected, 16);
   store<f64>(sums, load<f64>(sums, 24) + alone, 24);
+}
+
+/** Σ D r² of `steps` residuals, f32 in the weights' units; `diagonals` are D, f64. */
+export function weighResiduals(steps: usize, residuals: usize, diagonals: usize): f64 {
+  let loss: f64 = 0;
+  for (let k: usize = 0; k < steps; k++) {
+    const residual = <f64>load<f32>(residuals + (k << 2));
+    loss += load<f64>(diagonals + (k << 3)) * residual * residual;
+  }
+  return loss;
 }

@@ -1,18 +1,19 @@
 // The cheapest path of one sequence with error feedback. At step k a path whose errors so far are e costs D_k (y − v)² more, where
-//   y = t_k + Σ_j e_j U_jk  is its own target: every state has its survivor's (survivors.ts). Its errors are those against t: e_k = t_k − v.
+//   y = t_k + Σ_j e_j U_jk  is its own target: every state has its survivor's. Its last errors are its own (survivors.ts), older ones those of
+// the cheapest path (path.ts). Errors are those against t: e_k = t_k − v.
 //
 // Costs are integers; D of 64 is what a plain search has. Without feedback, and all D 64, paths are those of the plain search of viterbi.ts.
 
-import { firstsAt, groupsLog, highsLog, membersLog, newsAt, oldsAt, placeOf, statesOf } from './edges';
-import { bestEdges, costsAt, EXCLUDED, prepare, prepareAlike, setStep, settle, STEP_BYTES } from './steps';
-import { beginSurvivors, BLOCK, commit, endBlock, recordsAt, survive, SURVIVOR_BYTES } from './survivors';
+import { blockOf, groupsLog, highsLog, membersLog, OWN, ownOf, placeOf, statesOf, unitLog } from './edges';
+import { BLOCK, feedPath, follow, integerOf, largestOf, stateBefore } from './path';
+import { beginSteps, costAt, setStep, STEP_BYTES, takeAlike, takeStep } from './steps';
+import { beginSurvivors, fedAt, feedNext, PRODUCT_BITS, survive, SURVIVOR_BYTES } from './survivors';
 
 /** Steps on either side of the seam. */
 const WARM_UP: usize = 32;
-/** Bytes of a block's coefficients: of 36 errors, each for four steps. */
-const COEFFICIENTS: usize = 36 << 4;
 
-// Workspace: that of steps, that of survivors, then a row of choices for each step, u8 by state, one of targets by place, and targets alike.
+// Workspace: that of steps, that of survivors, then a row of choices for each step, u8 by state. Of each step the target of all survivors,
+// what errors are counted against, and the path's error, i16; of every four steps the path's state, u8.
 const ROWS: usize = STEP_BYTES + SURVIVOR_BYTES;
 
 // @ts-ignore: decorator
@@ -30,28 +31,33 @@ function rowBytes(table: usize): usize {
 
 /** Bytes of workspace of a sequence of `steps`. */
 export function refineScratchBytes(steps: usize, table: usize): usize {
-  return ROWS + rowsOf(steps) * (5 * rowBytes(table) + 4) + 16;
+  return ROWS + rowsOf(steps) * (rowBytes(table) + 7) + 96;
 }
 
-function start(work: usize, table: usize, only: i32): void {
-  for (let state: usize = 0, end = statesOf(table); state < end; state++) {
-    store<i32>(costsAt(work) + (placeOf(table, state) << 2), only < 0 || state == <usize>only ? 0 : EXCLUDED);
-  }
+/** Errors of each survivor's own. */
+export function refineOwn(table: usize): usize {
+  return ownOf(table);
 }
 
-// The target of a step but for what a survivor feeds back, in units of 1/128 step from the middle; operands are where they stand.
+/** U of a survivor's own errors is in units of 2^-(this). */
+export function refineOwnBits(table: usize): i32 {
+  return PRODUCT_BITS + unitLog(table);
+}
+
+// Four numbers of unit RMS to integers in units of 1/128 step from the middle, i16, the even one of two.
 // @ts-ignore: decorator
 @inline
-function targetOf(z: usize, fed: usize, inverse: usize, table: usize): f32 {
-  const y = load<f32>(z) + load<f32>(fed) * load<f32>(inverse);
-  return y * load<f32>(table, 24) + load<f32>(table, 28) - load<f32>(table, 36);
+function placeFour(y: v128, table: usize, to: usize): void {
+  const x = f32x4.add(f32x4.mul(y, v128.load32_splat(table, 24)), v128.load32_splat(table, 28));
+  const integers = i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.sub(x, v128.load32_splat(table, 36))));
+  v128.store64_lane(to, i16x8.narrow_i32x4_s(integers, integers), 0);
 }
 
-// The state before `state`, by its choice in a row.
+// The targets of four steps but for what survivors feed back; operands are where they stand.
 // @ts-ignore: decorator
 @inline
-function stateBefore(table: usize, state: usize, choice: u32): usize {
-  return <usize>load<u8>(firstsAt(table) + state) + <usize>(choice >> highsLog(table));
+function aimFour(z: usize, fed: usize, inverses: usize, table: usize, to: usize): void {
+  placeFour(f32x4.add(v128.load(z), f32x4.mul(v128.load(fed), v128.load(inverses))), table, to);
 }
 
 // The cheapest state, of several the one whose number is lowest, its last digit first.
@@ -65,7 +71,7 @@ function cheapestState(work: usize, table: usize): usize {
     for (let rest: u32 = 1, digits = number; rest < states; rest <<= digit, digits >>= digit) {
       state = (state << digit) | (digits & ((1 << digit) - 1));
     }
-    const cost = load<i32>(costsAt(work) + (placeOf(table, state) << 2));
+    const cost = costAt(work, placeOf(table, state));
     if (cost < least) {
       least = cost;
       best = state;
@@ -80,13 +86,11 @@ function seamOf(t: usize, ds: usize, steps: usize, table: usize, work: usize): i
   const half = min(steps, WARM_UP);
   const bytes = rowBytes(table);
   const rows = work + ROWS;
-  start(work, table, -1);
+  beginSteps(work, table, -1);
   for (let i: usize = 0; i < 2 * half; i++) {
     const k = i < half ? steps - half + i : i - half;
-    setStep(work, load<i32>(ds + (k << 2)), 0, load<f32>(t + (k << 2)));
-    prepareAlike(work, table);
-    bestEdges(work, table);
-    settle(work, table, rows + i * bytes);
+    setStep(work, load<i32>(ds + (k << 2)), t + (k << 1));
+    takeAlike(work, table, rows + i * bytes);
   }
   let state = cheapestState(work, table);
   for (let i: usize = 2 * half; i-- > half; ) state = stateBefore(table, state, load<u8>(rows + i * bytes + state));
@@ -94,57 +98,58 @@ function seamOf(t: usize, ds: usize, steps: usize, table: usize, work: usize): i
 }
 
 /**
- * The best codes of a sequence of `steps`: to `codes`, u16, `stride` elements apart; what they stand for to `values`, and what each missed
- * of its own target to `missed`, f32, of unit RMS.
+ * The best codes of a sequence of `steps`: to `codes`, u16, `stride` elements apart; what they stand for to `values`, f32, of unit RMS.
  * `z`: the rotated weights, of unit RMS. `fed`: what errors elsewhere feed back, in the weights' units; it is changed. `own`: what errors
- * are counted against, of unit RMS. `inverses` and `sigmas`: 1/σ and σ of each step. `ds`: D, 64 being the middle, i32. `coefficients`: for
- * each block of four steps U of 36 errors, from 32 steps before it on, each for its four steps; 1 for its own. `rows`, `ends`: of each step
- * where its row of U stands, as if from step 0 on, and the step behind its part. `table` as by refineTable.
+ * are counted against, of unit RMS. `inverses` and `sigmas`: 1/σ and σ of each step. `ds`: D, 64 being the middle, i32. U in i16:
+ * `recent` of each step of the n errors that survivors carry, that of step j at j mod n; `products` of each block of four steps where those
+ * of the errors before stand (path.ts). Vectors may be read up to a step that 4 divides. `table` as by refineTable.
  */
 export function refineSequence(
   steps: usize, z: usize, fed: usize, own: usize, inverses: usize, sigmas: usize, ds: usize,
-  coefficients: usize, rows: usize, ends: usize, table: usize,
-  codes: usize, stride: usize, values: usize, missed: usize, work: usize,
+  products: usize, recent: usize, table: usize,
+  codes: usize, stride: usize, values: usize, work: usize,
 ): void {
   const bytes = rowBytes(table);
   const choices = work + ROWS;
-  const targets = choices + rowsOf(steps) * bytes;
-  const alike = targets + rowsOf(steps) * bytes * 4;
-  for (let k: usize = 0; k < steps << 2; k += 4) {
-    store<f32>(alike + k, targetOf(z + k, fed + k, inverses + k, table));
+  const aims = choices + rowsOf(steps) * bytes;
+  const owns = aims + ((steps + 7) & ~7) * 2;
+  const errors = owns + ((steps + 7) & ~7) * 2; // one block of 16 may be read behind
+  const path = errors + ((steps + 23) & ~7) * 2;
+  const largest = largestOf(sigmas, steps);
+  for (let k: usize = 0; k < steps; k += 4) {
+    aimFour(z + (k << 2), fed + (k << 2), inverses + (k << 2), table, aims + (k << 1));
+    placeFour(v128.load(own + (k << 2)), table, owns + (k << 1));
   }
-  const seam = seamOf(alike, ds, steps, table, work);
+  const seam = seamOf(aims, ds, steps, table, work);
   const survivors = work + STEP_BYTES;
-  start(work, table, seam);
-  beginSurvivors(survivors, table);
+  beginSteps(work, table, seam);
+  beginSurvivors(survivors);
   for (let k: usize = 0; k < steps; k++) {
-    const lane = k & (BLOCK - 1);
     const at = k << 2;
-    const factor = load<f32>(inverses + at) * load<f32>(table, 24);
-    setStep(work, load<i32>(ds + at), factor, targetOf(z + at, fed + at, inverses + at, table));
-    prepare(work, table, recordsAt(survivors, lane) + (lane << 2), targets + k * bytes * 4);
-    bestEdges(work, table);
-    settle(work, table, choices + k * bytes);
-    const block = coefficients + (k / BLOCK) * COEFFICIENTS;
-    survive(survivors, table, k, own + at, sigmas + at, block + ((32 + lane) << 4), choices + k * bytes);
-    if (lane == BLOCK - 1 && k + 1 < steps) {
-      endBlock(survivors, table, k / BLOCK, block + COEFFICIENTS);
-      commit(survivors, work, table, k / BLOCK, rows, ends, fed);
+    setStep(work, load<i32>(ds + at), aims + (k << 1));
+    const next = k + 1;
+    if ((next & (BLOCK - 1)) == 0 && next < steps) {
+      if ((next & (blockOf(table) - 1)) == 0) follow(work, table, next, owns, sigmas, largest, choices, bytes, path, errors);
+      feedPath(table, next, errors, products + (next / BLOCK << 3), largest, fed);
+      const begin = next << 2;
+      aimFour(z + begin, fed + begin, inverses + begin, table, aims + (next << 1));
     }
+    const row = choices + k * bytes;
+    takeStep(work, table, fedAt(survivors), row);
+    if (next == steps) break;
+    survive(survivors, table, k, owns + (k << 1), sigmas + at, row);
+    feedNext(survivors, table, next, recent + next * (OWN << 1), sigmas, inverses);
   }
   const step = load<f32>(table, 32);
   const zero = load<f32>(table, 40);
-  const mask = (1 << highsLog(table)) - 1;
+  const high = (1 << highsLog(table)) - 1;
   let state = <usize>seam;
   for (let k = steps; k-- > 0; ) {
     const choice = <u32>load<u8>(choices + k * bytes + state);
-    const high = choice & mask;
-    store<u16>(codes + k * stride * 2, <u16>(<u32>(state >> groupsLog(table)) | (high << membersLog(table))));
+    store<u16>(codes + k * stride * 2, <u16>(<u32>(state >> groupsLog(table)) | ((choice & high) << membersLog(table))));
     const before = stateBefore(table, state, choice);
-    const u = <f32>((<u32>load<u8>(newsAt(table, high) + state) + <u32>load<u8>(oldsAt(table) + before)));
+    const u = <f32>integerOf(table, state, before, choice);
     store<f32>(values + (k << 2), step * (u - zero));
-    const target = load<f32>(targets + ((k * bytes + placeOf(table, before)) << 2));
-    store<f32>(missed + (k << 2), step / 128 * (target - (128 * u - load<f32>(table, 36))));
     state = before;
   }
 }

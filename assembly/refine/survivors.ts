@@ -1,268 +1,417 @@
-// What survivors of the search carry. Steps go in blocks of four. The record of a state's survivor, four floats for the steps of the block,
-// has what it feeds back to the steps ahead, and behind that, where steps are done, its errors. When a block ends records are its errors
-// alone: a segment, whose parent is the state that the survivor was in as the block began. Segments are a tree, in which few ancestors are
-// alive: what those before the last segment feed back is summed along the path of each parent, once. The eight last segments of each
-// survivor, 32 errors, are fed back to the next block; what is older has been added to the targets of all steps ahead, as the errors of the
-// cheapest survivor.
+// What survivors of the search carry: their last four, eight or 16 errors. An error is a byte, in units that hold ten times what a grid usually errs by.
+// The errors of one step, of all states, are a plane. Step k writes the plane k modulo their number, and each of the others goes on from the states before
+// to those after:
+//
+//   by state, of 16 old states ── swizzle by the members chosen ──▶ by child ── interleave ──▶ by place ── interleave ──▶ by state
+//
+// From planes by place comes what a survivor feeds back to the next step: Σ e U σ / σ', each product rounded to 1/128 of the step.
 
-import { CHOICE_BITS, firstsAt, highsLog, maskAt, newsAt, oldsAt, STATES, statesOf, vectorAt } from './edges';
-import { bestAt } from './steps';
+import {
+  childTurns,
+  firstsAt,
+  groupsLog,
+  highsLog,
+  memberTurns,
+  membersLog,
+  newsAt,
+  OWN,
+  oldsAt,
+  ownOf,
+  STATES,
+  statesOf,
+  unitLog,
+  vectorAt,
+} from './edges';
 
-/** Steps of a block, and segments that a survivor feeds back itself. */
-export const BLOCK: usize = 4;
-const SEGMENTS: usize = 8;
-const RING: usize = SEGMENTS + 1;
+/** Bits behind the point of products of errors and U, in 1/128 step; U has as many more as an error's unit. */
+export const PRODUCT_BITS: i32 = 7;
 
-// Workspace: records are 16 bytes by state.
-const RECORDS: usize = 16 * STATES;
-const TURNS: usize = 0; // records within a block, twice
-const RING_RECORDS: usize = 2 * RECORDS;
-const SUMS: usize = RING_RECORDS + RING * RECORDS; // of all segments but the last, by parent
-const BEFORE: usize = SUMS + RECORDS; // for each step of the block the state before each state, u8
-const PARENTS: usize = BEFORE + BLOCK * STATES;
-const MARKS: usize = PARENTS + RING * STATES; // which states are parents, u8
-const ERRORS: usize = MARKS + STATES; // of this step, f32 by state
-const FROM: usize = ERRORS + 4 * STATES; // where the record before each is, u16
+// Workspace: planes of errors by state and by place, then what they feed back to the next step, i16 by place; planes on the way.
+const BY_STATE: usize = 0;
+const BY_PLACE: usize = OWN * STATES;
+const FED: usize = 2 * OWN * STATES;
+const CHILDREN: usize = FED + 2 * STATES; // a plane by child
+const CHOSEN: usize = CHILDREN + STATES; // of each child which of 16 old states is before it, u8
+const SPARE: usize = CHOSEN + STATES; // a plane between two orders
+const SIGMAS: usize = SPARE + STATES; // σ of the steps of the planes, f32
 
 /** Bytes of workspace. */
-export const SURVIVOR_BYTES: usize = FROM + 2 * STATES;
+export const SURVIVOR_BYTES: usize = SIGMAS + 4 * OWN;
 
-/** The records that a step `lane` of a block reads. */
+/** What survivors feed back to the next step, i16 by place, in units of 1/128 step. */
 // @ts-ignore: decorator
 @inline
-export function recordsAt(work: usize, lane: usize): usize {
-  return work + TURNS + (lane & 1) * RECORDS;
-}
-
-// @ts-ignore: decorator
-@inline
-function slotOf(work: usize, block: usize): usize {
-  return work + RING_RECORDS + (block % RING) * RECORDS;
-}
-
-// @ts-ignore: decorator
-@inline
-function parentsOf(work: usize, block: usize): usize {
-  return work + PARENTS + (block % RING) * STATES;
+export function fedAt(work: usize): usize {
+  return work + FED;
 }
 
 /** Survivors before the first step. */
-export function beginSurvivors(work: usize, table: usize): void {
-  memory.fill(recordsAt(work, 0), 0, statesOf(table) << 4);
+export function beginSurvivors(work: usize): void {
+  memory.fill(work, 0, SURVIVOR_BYTES);
 }
 
-// The bytes at `bytes` of the indices in the lanes, `count` at most.
 // @ts-ignore: decorator
 @inline
-function lookup(bytes: usize, count: usize, indices: v128, table: usize): v128 {
-  const sixteen = vectorAt(table, 6);
-  let found = i8x16.swizzle(v128.load(bytes), indices);
-  for (let x: usize = 16; x < count; x += 16) {
-    indices = i8x16.sub(indices, sixteen);
-    found = v128.or(found, i8x16.swizzle(v128.load(bytes + x), indices));
-  }
-  return found;
+function lows(a: v128, b: v128): v128 {
+  return v128.shuffle<i8>(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
-
-// Errors of four states, of integers u less zero.
 // @ts-ignore: decorator
 @inline
-function writeErrors(u: v128, step: v128, t: v128, sigma: v128, to: usize): void {
-  v128.store(to, f32x4.mul(sigma, f32x4.sub(t, f32x4.mul(step, f32x4.convert_i32x4_s(u)))));
+function highs(a: v128, b: v128): v128 {
+  return v128.shuffle<i8>(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
-// Errors of a step into each state, the states before, and where their records are.
-function takeStep(work: usize, table: usize, before: usize, t: usize, sigma: usize, row: usize): void {
-  const states = statesOf(table);
-  const highs = highsLog(table);
-  const step = v128.load32_splat(table, 32);
-  const t4 = v128.load32_splat(t);
-  const sigma4 = v128.load32_splat(sigma);
-  const zero = vectorAt(table, 7);
-  for (let x: usize = 0; x < states; x += 16) {
-    const choices = v128.load(row + x);
-    let members = choices;
-    let news = v128.load(newsAt(table, 0) + x);
-    if (highs > 0) {
-      members = i8x16.shr_u(choices, highs);
-      const code = v128.and(choices, i8x16.splat(<i8>(((<u32>1) << highs) - 1)));
-      for (let high: usize = 1; high < (<usize>1) << highs; high++) {
-        news = v128.bitselect(v128.load(newsAt(table, high) + x), news, i8x16.eq(code, i8x16.splat(<i8>high)));
-      }
+// Interleaves the halves of a plane, `times` times, once at least: twice at once of four quarters.
+function turn(from: usize, to: usize, count: usize, times: u32, work: usize): void {
+  const quarter = count >> 2;
+  for (; times > 1; times -= 2) {
+    let target = times > 2 ? work + SPARE : to;
+    for (let x = from, end = from + quarter; x < end; x += 16, target += 64) {
+      const a = v128.load(x);
+      const b = v128.load(x + quarter);
+      const c = v128.load(x + (quarter << 1));
+      const d = v128.load(x + 3 * quarter);
+      const A = lows(a, c);
+      const B = highs(a, c);
+      const C = lows(b, d);
+      const D = highs(b, d);
+      v128.store(target, lows(A, C));
+      v128.store(target, highs(A, C), 16);
+      v128.store(target, lows(B, D), 32);
+      v128.store(target, highs(B, D), 48);
     }
-    members = i8x16.add(v128.load(firstsAt(table) + x), members);
-    v128.store(before + x, members);
-    v128.store(work + FROM + (x << 1), i16x8.shl(i16x8.extend_low_i8x16_u(members), 4));
-    v128.store(work + FROM + (x << 1), i16x8.shl(i16x8.extend_high_i8x16_u(members), 4), 16);
-    const u = i8x16.add(news, lookup(oldsAt(table), states, members, table));
-    const low = i16x8.sub(i16x8.extend_low_i8x16_u(u), zero);
-    const high = i16x8.sub(i16x8.extend_high_i8x16_u(u), zero);
-    const to = work + ERRORS + (x << 2);
-    writeErrors(i32x4.extend_low_i16x8_s(low), step, t4, sigma4, to);
-    writeErrors(i32x4.extend_high_i16x8_s(low), step, t4, sigma4, to + 16);
-    writeErrors(i32x4.extend_low_i16x8_s(high), step, t4, sigma4, to + 32);
-    writeErrors(i32x4.extend_high_i16x8_s(high), step, t4, sigma4, to + 48);
+    from = work + SPARE;
+  }
+  if (times == 0) return;
+  for (let x = from, end = from + (count >> 1); x < end; x += 16, to += 32) {
+    const a = v128.load(x);
+    const b = v128.load(x + (count >> 1));
+    v128.store(to, lows(a, b));
+    v128.store(to, highs(a, b), 16);
   }
 }
 
-// The record of a state: that before it, with the error at `e`.
+// Bytes of a plane.
 // @ts-ignore: decorator
 @inline
-function goOn(before: usize, mask: v128, coefficient: v128, e: v128): v128 {
-  return f32x4.add(v128.and(v128.load(before), mask), f32x4.mul(e, coefficient));
+function planeBytes(table: usize): usize {
+  return max<usize>(16, statesOf(table));
+}
+
+// Where the 16 states stand that are before the 16 children at `x`.
+// @ts-ignore: decorator
+@inline
+function sourceOf(table: usize, x: usize): usize {
+  return <usize>load<u8>(firstsAt(table) + (x >> membersLog(table)));
+}
+
+// Members of choices.
+// @ts-ignore: decorator
+@inline
+function membersOf(choices: v128, table: usize): v128 {
+  return v128.and(i16x8.shr_u(choices, highsLog(table)), vectorAt(table, 9));
+}
+
+// Errors of 16 children, of what is new and old in their integers.
+// @ts-ignore: decorator
+@inline
+function childErrors(news: v128, olds: v128, table: usize, own: v128): v128 {
+  const u = i8x16.add(news, olds);
+  const units = vectorAt(table, 7);
+  return i8x16.narrow_i16x8_s(
+    i16x8.sub_sat_s(own, i16x8.mul(i16x8.extend_low_i8x16_u(u), units)),
+    i16x8.sub_sat_s(own, i16x8.mul(i16x8.extend_high_i8x16_u(u), units)),
+  );
+}
+
+// What errors are counted against, of 1/128 step from the middle, in units of errors from 0.
+// @ts-ignore: decorator
+@inline
+function inUnits(own: i32, table: usize): v128 {
+  const middle = <i32>load<f32>(table, 36);
+  return i16x8.splat(<i16>((own + middle + ((1 << unitLog(table)) >> 1)) >> unitLog(table)));
+}
+
+// Of a trellis of 16 states, or fewer. Where all go to all, the three orders are one, and planes by place are enough.
+// @ts-ignore: decorator
+@inline
+function goOnOne(work: usize, table: usize, own: v128, row: usize, planes: usize, newest: usize): void {
+  const isAll = groupsLog(table) == 0;
+  const turned = vectorAt(table, 8);
+  let choices = v128.load(row);
+  if (!isAll) choices = i8x16.swizzle(choices, turned);
+  const chosen = v128.or(membersOf(choices, table), vectorAt(table, 5));
+  let news = v128.load(newsAt(table, 0));
+  if (highsLog(table) > 0) {
+    const high = i16x8.shl(v128.and(choices, vectorAt(table, 10)), membersLog(table));
+    news = i8x16.swizzle(vectorAt(table, 11), v128.or(high, vectorAt(table, 12)));
+  }
+  const errors = childErrors(news, i8x16.swizzle(v128.load(oldsAt(table)), chosen), table, own);
+  const places = work + BY_PLACE;
+  if (isAll) {
+    for (let at = places; at < places + planes * STATES; at += STATES) v128.store(at, i8x16.swizzle(v128.load(at), chosen));
+  } else {
+    for (let plane: usize = 0; plane < planes; plane++) {
+      const states = work + BY_STATE + plane * STATES;
+      const v = i8x16.swizzle(v128.load(states), chosen);
+      v128.store(states + BY_PLACE, v);
+      v128.store(states, i8x16.swizzle(v, turned));
+    }
+    v128.store(work + BY_STATE + newest * STATES, i8x16.swizzle(errors, turned));
+  }
+  v128.store(places + newest * STATES, errors);
+}
+
+// Codes into 16 children at `x`, of which choices are `choices`.
+// @ts-ignore: decorator
+@inline
+function newsOf(table: usize, x: usize, choices: v128): v128 {
+  let news = v128.load(newsAt(table, 0) + x);
+  if (highsLog(table) > 0) {
+    const code = v128.and(choices, vectorAt(table, 10));
+    for (let high: usize = 1; high < (<usize>1) << highsLog(table); high++) {
+      news = v128.bitselect(v128.load(newsAt(table, high) + x), news, i8x16.eq(code, i8x16.splat(<i8>high)));
+    }
+  }
+  return news;
+}
+
+// Errors of 16 children at `x`, which come from the members `chosen`.
+// @ts-ignore: decorator
+@inline
+function errorsOf(table: usize, x: usize, choices: v128, chosen: v128, own: v128): v128 {
+  const olds = i8x16.swizzle(v128.load(oldsAt(table) + sourceOf(table, x)), chosen);
+  return childErrors(newsOf(table, x, choices), olds, table, own);
 }
 
 /**
- * Survivors go on by step `k`, whose choices are in `row`. `t` and `sigma` are where what errors are counted against, of unit RMS,
- * and σ stand. `coefficients` has U of this step's error for the four steps of the block, 1 for itself.
+ * Survivors go on by step `k`, whose choices by state are in `row`. `own`: where what errors are counted against stands, i16 in units of
+ * 1/128 step from the middle; `sigma`: where its σ stands.
  */
-export function survive(work: usize, table: usize, k: usize, t: usize, sigma: usize, coefficients: usize, row: usize): void {
-  const lane = k & (BLOCK - 1);
-  takeStep(work, table, work + BEFORE + lane * STATES, t, sigma, row);
-  const mask = maskAt(table, lane);
-  const coefficient = v128.load(coefficients);
-  const records = recordsAt(work, lane);
-  let to = lane == BLOCK - 1 ? slotOf(work, k / BLOCK) : recordsAt(work, lane + 1);
-  let from = work + FROM;
-  let e = work + ERRORS;
-  for (const end = e + (statesOf(table) << 2); e < end; e += 16, from += 8, to += 64) {
-    const errors = v128.load(e);
-    v128.store(to, goOn(records + load<u16>(from), mask, coefficient, v128.shuffle<i32>(errors, errors, 0, 0, 0, 0)));
-    v128.store(to, goOn(records + load<u16>(from, 2), mask, coefficient, v128.shuffle<i32>(errors, errors, 1, 1, 1, 1)), 16);
-    v128.store(to, goOn(records + load<u16>(from, 4), mask, coefficient, v128.shuffle<i32>(errors, errors, 2, 2, 2, 2)), 32);
-    v128.store(to, goOn(records + load<u16>(from, 6), mask, coefficient, v128.shuffle<i32>(errors, errors, 3, 3, 3, 3)), 48);
-  }
+export function survive(work: usize, table: usize, k: usize, own: usize, sigma: usize, row: usize): void {
+  const planes = ownOf(table);
+  const newest = k & (planes - 1);
+  store<f32>(work + SIGMAS + (newest << 2), load<f32>(sigma));
+  const count = planeBytes(table);
+  const units = inUnits(load<i16>(own), table);
+  if (count == 16) goOnOne(work, table, units, row, planes, newest);
+  else if (count == 64) goOnFour(work, table, units, row, planes, newest);
+  else goOnMore(work, table, units, row, count, planes, newest);
 }
 
-// States at the begin of the block to which its segments go back.
-function writeParents(work: usize, table: usize, parents: usize): void {
-  const states = statesOf(table);
-  const before = work + BEFORE;
-  for (let x: usize = 0; x < states; x += 16) {
-    let found = lookup(before + 2 * STATES, states, v128.load(before + x, 3 * STATES), table);
-    found = lookup(before + STATES, states, found, table);
-    v128.store(parents + x, lookup(before, states, found, table));
-  }
-}
-
-// What the errors `e` of a segment feed back to four steps.
+// Of 64 states.
 // @ts-ignore: decorator
 @inline
-function fedBack(e: v128, c0: v128, c1: v128, c2: v128, c3: v128): v128 {
-  const first = f32x4.add(
-    f32x4.mul(v128.shuffle<i32>(e, e, 0, 0, 0, 0), c0),
-    f32x4.mul(v128.shuffle<i32>(e, e, 1, 1, 1, 1), c1),
-  );
-  const last = f32x4.add(
-    f32x4.mul(v128.shuffle<i32>(e, e, 2, 2, 2, 2), c2),
-    f32x4.mul(v128.shuffle<i32>(e, e, 3, 3, 3, 3), c3),
-  );
-  return f32x4.add(first, last);
+function goOnFour(work: usize, table: usize, own: v128, row: usize, planes: usize, newest: usize): void {
+  const ahead = childTurns(table);
+  const turns = memberTurns(table);
+  let a = v128.load(row);
+  let b = v128.load(row, 16);
+  let c = v128.load(row, 32);
+  let d = v128.load(row, 48);
+  for (let i: u32 = turns; i > 0; i--) {
+    const A = lows(a, c);
+    const B = highs(a, c);
+    c = lows(b, d);
+    d = highs(b, d);
+    a = A;
+    b = B;
+  }
+  const begins = vectorAt(table, 5);
+  const x0 = v128.or(membersOf(a, table), begins);
+  const x1 = v128.or(membersOf(b, table), begins);
+  const x2 = v128.or(membersOf(c, table), begins);
+  const x3 = v128.or(membersOf(d, table), begins);
+  a = errorsOf(table, 0, a, x0, own);
+  b = errorsOf(table, 16, b, x1, own);
+  c = errorsOf(table, 32, c, x2, own);
+  d = errorsOf(table, 48, d, x3, own);
+  const from0 = sourceOf(table, 0);
+  const from1 = sourceOf(table, 16);
+  const from2 = sourceOf(table, 32);
+  const from3 = sourceOf(table, 48);
+  let plane = newest;
+  for (let rest = planes; ; ) {
+    const states = work + BY_STATE + plane * STATES;
+    const places = work + BY_PLACE + plane * STATES;
+    for (let i: u32 = ahead; i > 0; i--) {
+      const A = lows(a, c);
+      const B = highs(a, c);
+      c = lows(b, d);
+      d = highs(b, d);
+      a = A;
+      b = B;
+    }
+    v128.store(places, a);
+    v128.store(places, b, 16);
+    v128.store(places, c, 32);
+    v128.store(places, d, 48);
+    for (let i: u32 = turns; i > 0; i--) {
+      const A = lows(a, c);
+      const B = highs(a, c);
+      c = lows(b, d);
+      d = highs(b, d);
+      a = A;
+      b = B;
+    }
+    v128.store(states, a);
+    v128.store(states, b, 16);
+    v128.store(states, c, 32);
+    v128.store(states, d, 48);
+    if (--rest == 0) break;
+    plane = (plane + 1) & (planes - 1);
+    const next = work + BY_STATE + plane * STATES;
+    a = i8x16.swizzle(v128.load(next + from0), x0);
+    b = i8x16.swizzle(v128.load(next + from1), x1);
+    c = i8x16.swizzle(v128.load(next + from2), x2);
+    d = i8x16.swizzle(v128.load(next + from3), x3);
+  }
 }
 
-// What all segments but the last feed back to the next block, the newest first: for each parent.
-function sumOlder(work: usize, table: usize, block: usize, coefficients: usize): void {
-  const states = statesOf(table);
-  const parents = parentsOf(work, block);
-  const marks = work + MARKS;
-  memory.fill(marks, 0, states);
-  for (let x = parents, end = parents + states; x < end; x += 4) {
-    store<u8>(marks + load<u8>(x), 0xff);
-    store<u8>(marks + load<u8>(x, 1), 0xff);
-    store<u8>(marks + load<u8>(x, 2), 0xff);
-    store<u8>(marks + load<u8>(x, 3), 0xff);
+// Of 256 states.
+// @ts-ignore: decorator
+@inline
+function goOnMore(work: usize, table: usize, own: v128, row: usize, count: usize, planes: usize, newest: usize): void {
+  const chosen = work + CHOSEN;
+  turn(row, chosen, count, memberTurns(table), work);
+  const begins = vectorAt(table, 5);
+  for (let x: usize = 0; x < count; x += 16) {
+    const choices = v128.load(chosen + x);
+    const members = v128.or(membersOf(choices, table), begins);
+    v128.store(chosen + x, members);
+    v128.store(work + CHILDREN + x, errorsOf(table, x, choices, members, own));
   }
-  const levels = min(SEGMENTS, block + 1);
-  const newest = block % RING;
-  for (let x: usize = 0; x < states; x += 16) {
-    for (let found = i8x16.bitmask(v128.load(marks + x)); found != 0; found &= found - 1) {
-      const parent = x + <usize>ctz(found);
-      let state = parent;
-      let slot = newest;
-      let sum = f32x4.splat(0);
-      let c = coefficients + ((SEGMENTS - 2) << 6);
-      for (let level: usize = 1; level < levels; level++, c -= 64) {
-        slot = (slot == 0 ? RING : slot) - 1;
-        const errors = v128.load(work + RING_RECORDS + slot * RECORDS + (state << 4));
-        sum = f32x4.add(sum, fedBack(errors, v128.load(c), v128.load(c, 16), v128.load(c, 32), v128.load(c, 48)));
-        state = <usize>load<u8>(work + PARENTS + slot * STATES + state);
-      }
-      v128.store(work + SUMS + (parent << 4), sum);
+  for (let plane = newest, rest = planes; ; ) {
+    const states = work + BY_STATE + plane * STATES;
+    const places = work + BY_PLACE + plane * STATES;
+    turn(work + CHILDREN, places, count, childTurns(table), work);
+    turn(places, states, count, memberTurns(table), work);
+    if (--rest == 0) break;
+    plane = (plane + 1) & (planes - 1);
+    const next = work + BY_STATE + plane * STATES;
+    for (let x: usize = 0; x < count; x += 16) {
+      v128.store(work + CHILDREN + x, i8x16.swizzle(v128.load(next + sourceOf(table, x)), v128.load(chosen + x)));
     }
   }
 }
 
-/** Ends a block: what the last segments of each survivor feed back to the next one. @param coefficients U of 32 errors, four steps each */
-export function endBlock(work: usize, table: usize, block: usize, coefficients: usize): void {
-  writeParents(work, table, parentsOf(work, block));
-  sumOlder(work, table, block, coefficients);
-  const older = work + SUMS;
-  const c = coefficients + ((SEGMENTS - 1) << 6);
-  const c0 = v128.load(c);
-  const c1 = v128.load(c, 16);
-  const c2 = v128.load(c, 32);
-  const c3 = v128.load(c, 48);
-  let parents = parentsOf(work, block);
-  let to = recordsAt(work, 0);
-  for (let errors = slotOf(work, block), end = errors + (statesOf(table) << 4); errors < end; errors += 16, to += 16, parents++) {
-    const sum = fedBack(v128.load(errors), c0, c1, c2, c3);
-    v128.store(to, f32x4.add(sum, v128.load(older + (<usize>load<u8>(parents) << 4))));
+// Four coefficients of planes, where scales differ.
+// @ts-ignore: decorator
+@inline
+function scaledFour(integers: v128, sigmas: v128, inverse: v128): v128 {
+  const product = f32x4.mul(f32x4.convert_i32x4_s(integers), f32x4.mul(sigmas, inverse));
+  return i32x4.trunc_sat_f32x4_s(f32x4.nearest(product));
+}
+
+// Eight of them.
+function scaledOf(integers: v128, sigmas: usize, inverse: v128): v128 {
+  return i16x8.narrow_i32x4_s(
+    scaledFour(i32x4.extend_low_i16x8_s(integers), v128.load(sigmas), inverse),
+    scaledFour(i32x4.extend_high_i16x8_s(integers), v128.load(sigmas, 16), inverse),
+  );
+}
+
+// Products of four places, whose errors of four planes stand two by two.
+// @ts-ignore: decorator
+@inline
+function lowProducts(ab: v128, cd: v128, first: v128, last: v128): v128 {
+  return i32x4.add(
+    i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(ab), first),
+    i32x4.dot_i16x8_s(i16x8.extend_low_i8x16_s(cd), last),
+  );
+}
+// @ts-ignore: decorator
+@inline
+function highProducts(ab: v128, cd: v128, first: v128, last: v128): v128 {
+  return i32x4.add(
+    i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(ab), first),
+    i32x4.dot_i16x8_s(i16x8.extend_high_i8x16_s(cd), last),
+  );
+}
+
+/**
+ * Sums what survivors feed back to step `k`. `coefficients` has U of each plane's error for it, i16; `sigmas` and `inverses` are σ and 1/σ of
+ * all steps.
+ */
+export function feedNext(work: usize, table: usize, k: usize, coefficients: usize, sigmas: usize, inverses: usize): void {
+  const planes = ownOf(table);
+  let integers = v128.load(coefficients);
+  let more = v128.load(coefficients, 16);
+  // Within a group all σ are alike.
+  const begin = sigmas + ((k - min(k, planes)) << 2);
+  const sigma = load<f32>(sigmas + (k << 2));
+  let isAlike = sigma > 0;
+  for (let at = begin; at < begin + (planes << 2); at += 16) {
+    isAlike = isAlike && i32x4.all_true(f32x4.eq(v128.load(at), f32x4.splat(sigma)));
   }
-}
-
-// The cheapest state, the first of several.
-function cheapestNow(steps: usize, table: usize): usize {
-  const best = bestAt(steps);
-  const end = best + (statesOf(table) << 2);
-  const choice = i32x4.splat((1 << CHOICE_BITS) - 1);
-  let least = v128.load(best);
-  for (let at = best + 16; at < end; at += 16) least = i32x4.min_s(least, v128.load(at));
-  least = i32x4.min_s(least, v128.shuffle<i32>(least, least, 2, 3, 0, 1));
-  least = v128.or(i32x4.min_s(least, v128.shuffle<i32>(least, least, 1, 0, 3, 2)), choice);
-  let at = best;
-  let found: i32 = 0;
-  for (; found == 0; at += 16) found = i32x4.bitmask(i32x4.le_s(v128.load(at), least));
-  return ((at - 16 - best) >> 2) + <usize>ctz(found);
-}
-
-// Adds what an error feeds back to the steps from `first` to before `end`; `row` is its row of U.
-function feed1(fed: usize, e: f32, row: usize, first: usize, end: usize): void {
-  for (let k = first << 2; k < end << 2; k += 4) store<f32>(fed + k, load<f32>(fed + k) + e * load<f32>(row + k));
-}
-
-// The same of four errors, one after the other, to whole vectors. @returns the step behind them
-function feed4(fed: usize, errors: v128, rows: usize, first: usize, end: usize): usize {
-  const e0 = v128.shuffle<i32>(errors, errors, 0, 0, 0, 0);
-  const e1 = v128.shuffle<i32>(errors, errors, 1, 1, 1, 1);
-  const e2 = v128.shuffle<i32>(errors, errors, 2, 2, 2, 2);
-  const e3 = v128.shuffle<i32>(errors, errors, 3, 3, 3, 3);
-  const row0 = <usize>load<u32>(rows);
-  const row1 = <usize>load<u32>(rows, 4);
-  const row2 = <usize>load<u32>(rows, 8);
-  const row3 = <usize>load<u32>(rows, 12);
-  let k = first << 2;
-  for (const stop = end << 2; k + 16 <= stop; k += 16) {
-    let sum = f32x4.add(v128.load(fed + k), f32x4.mul(e0, v128.load(row0 + k)));
-    sum = f32x4.add(sum, f32x4.mul(e1, v128.load(row1 + k)));
-    sum = f32x4.add(sum, f32x4.mul(e2, v128.load(row2 + k)));
-    v128.store(fed + k, f32x4.add(sum, f32x4.mul(e3, v128.load(row3 + k))));
+  if (!isAlike) {
+    const inverse = v128.load32_splat(inverses + (k << 2));
+    integers = scaledOf(integers, work + SIGMAS, inverse);
+    more = scaledOf(more, work + SIGMAS + 32, inverse);
   }
-  return k >> 2;
-}
-
-/** Adds the errors that leave the window of the cheapest survivor to what is fed to all steps from `first` on. */
-export function commit(work: usize, steps: usize, table: usize, block: usize, rows: usize, ends: usize, fed: usize): void {
-  if (block < SEGMENTS) return;
-  let state = cheapestNow(steps, table);
-  for (let level: usize = 0; level < SEGMENTS; level++) state = <usize>load<u8>(parentsOf(work, block - level) + state);
-  const oldest = block - SEGMENTS;
-  const errors = slotOf(work, oldest) + (state << 4);
-  const source = (oldest * BLOCK) << 2;
-  let first = (block + 1) * BLOCK;
-  // Where a part ends within the block, its rows end apart.
-  const end = load<u32>(ends + source);
-  if (load<u32>(ends + source, 12) == end) first = feed4(fed, v128.load(errors), rows + source, first, end);
-  for (let i: usize = 0; i < BLOCK << 2; i += 4) {
-    feed1(fed, load<f32>(errors + i), load<u32>(rows + source + i), first, load<u32>(ends + source + i));
+  const c01 = v128.shuffle<i32>(integers, integers, 0, 0, 0, 0);
+  const c23 = v128.shuffle<i32>(integers, integers, 1, 1, 1, 1);
+  const c45 = v128.shuffle<i32>(integers, integers, 2, 2, 2, 2);
+  const c67 = v128.shuffle<i32>(integers, integers, 3, 3, 3, 3);
+  let to = work + FED;
+  for (let x = work + BY_PLACE, end = x + planeBytes(table); x < end; x += 16, to += 32) {
+    let a = v128.load(x);
+    let b = v128.load(x, STATES);
+    let c = v128.load(x, 2 * STATES);
+    let d = v128.load(x, 3 * STATES);
+    let ab = lows(a, b);
+    let cd = lows(c, d);
+    let sum0 = lowProducts(ab, cd, c01, c23);
+    let sum1 = highProducts(ab, cd, c01, c23);
+    ab = highs(a, b);
+    cd = highs(c, d);
+    let sum2 = lowProducts(ab, cd, c01, c23);
+    let sum3 = highProducts(ab, cd, c01, c23);
+    if (planes > 4) {
+      a = v128.load(x, 4 * STATES);
+      b = v128.load(x, 5 * STATES);
+      c = v128.load(x, 6 * STATES);
+      d = v128.load(x, 7 * STATES);
+      ab = lows(a, b);
+      cd = lows(c, d);
+      sum0 = i32x4.add(sum0, lowProducts(ab, cd, c45, c67));
+      sum1 = i32x4.add(sum1, highProducts(ab, cd, c45, c67));
+      ab = highs(a, b);
+      cd = highs(c, d);
+      sum2 = i32x4.add(sum2, lowProducts(ab, cd, c45, c67));
+      sum3 = i32x4.add(sum3, highProducts(ab, cd, c45, c67));
+    }
+    if (planes > 8) {
+      const c89 = v128.shuffle<i32>(more, more, 0, 0, 0, 0);
+      const cAB = v128.shuffle<i32>(more, more, 1, 1, 1, 1);
+      const cCD = v128.shuffle<i32>(more, more, 2, 2, 2, 2);
+      const cEF = v128.shuffle<i32>(more, more, 3, 3, 3, 3);
+      a = v128.load(x, 8 * STATES);
+      b = v128.load(x, 9 * STATES);
+      c = v128.load(x, 10 * STATES);
+      d = v128.load(x, 11 * STATES);
+      ab = lows(a, b);
+      cd = lows(c, d);
+      sum0 = i32x4.add(sum0, lowProducts(ab, cd, c89, cAB));
+      sum1 = i32x4.add(sum1, highProducts(ab, cd, c89, cAB));
+      ab = highs(a, b);
+      cd = highs(c, d);
+      sum2 = i32x4.add(sum2, lowProducts(ab, cd, c89, cAB));
+      sum3 = i32x4.add(sum3, highProducts(ab, cd, c89, cAB));
+      a = v128.load(x, 12 * STATES);
+      b = v128.load(x, 13 * STATES);
+      c = v128.load(x, 14 * STATES);
+      d = v128.load(x, 15 * STATES);
+      ab = lows(a, b);
+      cd = lows(c, d);
+      sum0 = i32x4.add(sum0, lowProducts(ab, cd, cCD, cEF));
+      sum1 = i32x4.add(sum1, highProducts(ab, cd, cCD, cEF));
+      ab = highs(a, b);
+      cd = highs(c, d);
+      sum2 = i32x4.add(sum2, lowProducts(ab, cd, cCD, cEF));
+      sum3 = i32x4.add(sum3, highProducts(ab, cd, cCD, cEF));
+    }
+    v128.store(to, i16x8.narrow_i32x4_s(i32x4.shr_s(sum0, PRODUCT_BITS), i32x4.shr_s(sum1, PRODUCT_BITS)));
+    v128.store(to, i16x8.narrow_i32x4_s(i32x4.shr_s(sum2, PRODUCT_BITS), i32x4.shr_s(sum3, PRODUCT_BITS)), 16);
   }
 }

@@ -230,10 +230,16 @@ export interface KernelExports {
     others: number,
     sums: number,
   ): void;
+  /** Σ D r² of residuals, f32; D in f64. */
+  weighResiduals(steps: number, residuals: number, diagonals: number): number;
   /** Bytes of the table that the search with feedback reads. */
   refineTableBytes(): number;
   /** Builds that table from a trellis' own. */
   refineTable(from: number, bits: number, labels: number, table: number): void;
+  /** Errors that each survivor of the search carries itself. */
+  refineOwn(table: number): number;
+  /** U of those errors is in units of 2^-(this). */
+  refineOwnBits(table: number): number;
   /** Bytes that the search of `steps` works in. */
   refineScratchBytes(steps: number, table: number): number;
   /** The cheapest path of a sequence with error feedback. */
@@ -245,14 +251,12 @@ export interface KernelExports {
     inverses: number,
     sigmas: number,
     ds: number,
-    coefficients: number,
-    rows: number,
-    ends: number,
+    products: number,
+    recent: number,
     table: number,
     codes: number,
     stride: number,
     values: number,
-    missed: number,
     work: number,
   ): void;
   /** Bytes that the search over points of a row works in. */

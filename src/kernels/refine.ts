@@ -11,16 +11,7 @@ import { bytesPerRow, codesPerRow, groupsPerRow, isByLabels, isPaths, SEQUENCES 
 import { bytesPerWeight, type Matrix, type Operands, type Weights } from './operands.ts';
 import { dimensionOf, FACTOR_COLS, ROW_MARGIN } from './sizes.ts';
 import type { Tables } from './tables.ts';
-import {
-  type ColumnPart,
-  factoringIn,
-  fillCoefficients,
-  type Outer,
-  runsOf,
-  STEP_BLOCK,
-  type Weighing,
-  WINDOW,
-} from './weighing.ts';
+import { type ColumnPart, coefficientsOf, factoringIn, type Outer, runsOf, type Weighing } from './weighing.ts';
 
 /** Rows whose feedback from the rows before is one product. */
 const BLOCK_ROWS = 32;
@@ -73,18 +64,15 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     const steps = Math.ceil(cols / SEQUENCES);
     const lane = Math.ceil((isTrellis ? steps : cols) / 8) * 8; // floats of a sequence
     const line = isTrellis ? lane * SEQUENCES : lane; // floats of a row
-    const blocks = Math.ceil(lane / STEP_BLOCK);
     const f32s = (count: number) => memory.alloc((count + ROW_MARGIN) * 4);
     const table = isTrellis ? memory.alloc(exports.refineTableBytes()) : ownTable;
     if (isTrellis) exports.refineTable(ownTable, grid.bits, isByLabels(grid) ? 1 : 0, table);
     return {
-      ...{ masks, placed, vectors, groups, steps, lane, line, blocks, table },
+      ...{ masks, placed, vectors, groups, steps, lane, line, table },
+      search: isTrellis ? placeCoefficients(parts, steps, table) : undefined,
       uppers: parts.map(({ upper }) => memory.place(upper)),
       squares: parts.map(({ square }) => (square ? memory.place(square) : 0)),
       outer: outer ? memory.place(outer.upper) : 0,
-      own: isTrellis
-        ? f32s(parts.reduce((sum, { width }) => sum + width * (Math.ceil(width / (2 * SEQUENCES)) + 9), 0))
-        : 0,
       E: f32s(BLOCK_ROWS * line), // errors against the weights
       pairs: outer ? memory.alloc(pairBytes(rows, line)) : 0, // those of the blocks before, as integers
       scalesOfPairs: f32s(outer ? rows : 0),
@@ -101,7 +89,6 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       ...{ z: f32s(line), inverses: f32s(line), sigmas: f32s(line), values: f32s(line + 16), missed: f32s(line) },
       ...{ working: f32s(line), targets: f32s(line), ds: f32s(line), rowAt: f32s(line), squareAt: f32s(line) },
       ...{ begins: f32s(line), ends: f32s(line), D: memory.alloc(line * 8), H: memory.alloc(line * 8) },
-      coefficients: f32s(isTrellis ? SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK : 0),
       rotated: f32s(BLOCK_ROWS * (cols + ROW_MARGIN)),
       scaleBits: memory.alloc(rows * groups * 2),
       scaleValues: f32s(BLOCK_ROWS * groups),
@@ -114,10 +101,21 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     };
   }
 
+  // What the search reads of U.
+  function placeCoefficients(parts: readonly ColumnPart[], steps: number, table: number) {
+    const { recent, older, places, strides } = coefficientsOf(parts, steps, {
+      own: exports.refineOwn(table),
+      ownBits: exports.refineOwnBits(table),
+    });
+    const at = memory.place(older);
+    for (let i = 0; i < places.length; i += 2) places[i] = at + places[i] * 2;
+    return { recent: memory.place(recent), places: memory.place(places), strides };
+  }
+
   // Where the columns of parts stand in a row, and what each costs.
   function writeParts(matrix: Matrix, parts: readonly ColumnPart[], at: Places): void {
     const isTrellis = isPaths(matrix.grid);
-    const { line, lane, blocks } = at;
+    const { line, lane } = at;
     const { buffer } = memory.bytes(0, 0);
     const placeOf = (col: number) => (isTrellis ? (col % SEQUENCES) * lane + Math.floor(col / SEQUENCES) : col);
     const [rowAt, squareAt, begins, ends] = [at.rowAt, at.squareAt, at.begins, at.ends].map((address) =>
@@ -128,8 +126,6 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     // Behind a row's end nothing is written: what memory holds there may be NaN.
     for (const address of [at.values, at.missed]) new Float32Array(buffer, address, line).fill(0);
     const middle = medianOf(parts);
-    const own = new Float32Array(buffer, at.own);
-    let next = 0;
     for (const [p, part] of parts.entries()) {
       const { start, width, order, diagonal } = part;
       for (let i = 0; i < width; i++) {
@@ -142,13 +138,6 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
         for (let i = 0; i < count; i++) {
           const place = s * lane + step + i;
           rowAt[place] = at.uppers[p] + ((first + i) * width + first - step) * 4;
-          if (isTrellis) {
-            // A search reads its own part of U for each row: together, and none of the columns before.
-            const from = (first + i) * width + first;
-            own.set(part.upper.subarray(from + i, from + count), next + ((step + i) % STEP_BLOCK));
-            rowAt[place] = at.own + (next - Math.floor((step + i) / STEP_BLOCK) * STEP_BLOCK) * 4;
-            next += Math.ceil((((step + i) % STEP_BLOCK) + count - i) / STEP_BLOCK) * STEP_BLOCK;
-          }
           squareAt[place] = at.squares[p] && at.squares[p] + (i * width - start) * 4;
           begins[place] = step;
           ends[place] = step + count;
@@ -156,10 +145,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       }
     }
     if (!isTrellis) return;
-    const count = SEQUENCES * (blocks + 1) * WINDOW * STEP_BLOCK;
-    const coefficients = new Float32Array(buffer, at.coefficients, count).fill(0);
     for (const [p, part] of parts.entries()) {
-      fillCoefficients(coefficients, part, blocks);
       for (const [i, { own, later }] of laterRuns(part).entries()) {
         exports.packPairs(
           ...([at.uppers[p] + (own.at * part.width + later.at) * 4, part.width, own.count, later.count] as const),
@@ -240,7 +226,9 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
             refineOne(matrix, at, r, s);
             noteOne(r, s, first + r);
           }
-          if (isTrellis) feedLater(parts, at, s, count);
+          if (!isTrellis) continue;
+          feedLater(parts, at, s, count);
+          for (let r = 0; r < count; r++) weighOne(r, s, first + r);
         }
         if (outer && first + count < rows) {
           const scales = at.scalesOfPairs + first * 4;
@@ -256,6 +244,13 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
         sums: memory.copy(Float64Array, at.rowSums, rows * 2) as Float64Array<ArrayBuffer>,
         weighted,
       };
+
+      // What the errors of a sequence of a trellis cost, after feedLater.
+      function weighOne(r: number, s: number, row: number): void {
+        const residuals = at.across + (r * line + s * lane) * 4;
+        const loss = exports.weighResiduals(lane, residuals, at.D + s * lane * 8);
+        weighted[0] += (outer ? outer.diagonal[row] : 1) * loss;
+      }
 
       function noteOne(r: number, s: number, row: number): void {
         const [own, here] = [s * lane * 4, (r * line + s * lane) * 4];
@@ -291,7 +286,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
   // The codes of a sequence of row `r` of a block, or of the row.
   function refineOne({ cols, grid }: Matrix, at: Places, r: number, s: number): void {
     const isTrellis = isPaths(grid);
-    const { lane, line, steps, blocks } = at;
+    const { lane, line, steps } = at;
     const [own, here] = [s * lane * 4, (r * line + s * lane) * 4];
     const count = isTrellis ? Math.ceil((cols - s) / SEQUENCES) : cols;
     exports.takeSequence(
@@ -299,7 +294,8 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       ...([at.scaleValues + r * at.groups * 4, at.groupOf, at.z + own, at.sigmas + own, at.inverses + own] as const),
       ...([at.fed + here, at.across + here, at.targets + own, at.working] as const),
     );
-    if (isTrellis) {
+    if (at.search) {
+      const { recent, places, strides } = at.search;
       exports.refineSequence(
         ...([
           steps,
@@ -310,8 +306,8 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
           at.sigmas + own,
           at.ds + own,
         ] as const),
-        ...([at.coefficients + s * (blocks + 1) * WINDOW * STEP_BLOCK * 4, at.rowAt + own, at.ends + own] as const),
-        ...([at.table, codesAt(at, r) + s * 2, SEQUENCES, at.values + own, at.missed + own, at.work] as const),
+        ...([places + s * strides.places * 4, recent + s * strides.recent * 2, at.table] as const),
+        ...([codesAt(at, r) + s * 2, SEQUENCES, at.values + own, at.work] as const),
       );
     } else {
       exports.refinePoints(
@@ -322,7 +318,8 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     }
   }
 
-  // What the errors of a sequence feed back to those after it, of a block of rows.
+  // What the errors of a sequence feed back to those after it, and within it, of a block of rows: where no error is fed any more, what is
+  // left with U's diagonal of 1 is e U.
   function feedLater(parts: readonly ColumnPart[], at: Places, s: number, count: number): void {
     const { lane, line } = at;
     for (const [p, part] of parts.entries()) {
@@ -354,10 +351,17 @@ function pairBytes(rows: number, cols: number): number {
   return pairsOf(rows) * Math.ceil(cols / 8) * 32;
 }
 
-// The runs of a part, each with one of a later sequence.
+// The runs of a part, each with one of a later sequence; then in pieces with what is not before them of their own.
 function laterRuns(part: ColumnPart) {
   const runs = runsOf(part, true);
-  return runs.flatMap((own, s) => runs.map((later, other) => ({ s, own, other, later })).slice(s + 1));
+  return runs.flatMap((own, s) => {
+    const pieces = Array.from({ length: Math.ceil(own.count / DEPTH) }, (_, i) => {
+      const from = (offset: number, count: number) => ({ count, at: own.at + offset, step: own.step + offset });
+      const rest = own.count - i * DEPTH;
+      return { s, own: from(i * DEPTH, Math.min(DEPTH, rest)), other: s, later: from(i * DEPTH, rest) };
+    });
+    return [...runs.map((later, other) => ({ s, own, other, later })).slice(s + 1), ...pieces];
+  });
 }
 
 function medianOf(parts: readonly ColumnPart[]): number {

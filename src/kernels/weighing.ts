@@ -5,8 +5,10 @@ import type { KernelExports } from './exports.ts';
 import { isPaths, SEQUENCES } from './layout.ts';
 import type { Matrix, Operands } from './operands.ts';
 
-/** Steps of a block of the search, and errors that it reads coefficients of (assembly/refine/search.ts). */
-export const [STEP_BLOCK, WINDOW] = [4, 36];
+/** Steps of a block of the search (assembly/refine/path.ts), and most errors that a survivor carries (survivors.ts). */
+const [STEP_BLOCK, OWN] = [4, 16];
+/** Errors before a block of which U stands together, and bits of it behind the point. */
+const [OLDER_STEPS, OLDER_BITS] = [16, 13];
 
 /** What errors of a matrix cost. */
 export interface Weighing {
@@ -154,7 +156,7 @@ interface StepRun {
 }
 
 /** A run for each sequence; one of all columns of a grid of points. */
-export function runsOf({ start, width }: ColumnPart, isTrellis: boolean): StepRun[] {
+export function runsOf({ start, width }: Pick<ColumnPart, 'start' | 'width'>, isTrellis: boolean): StepRun[] {
   if (!isTrellis) return [{ count: width, at: 0, step: start }];
   let offset = 0;
   return Array.from({ length: SEQUENCES }, (_, s) => {
@@ -165,20 +167,62 @@ export function runsOf({ start, width }: ColumnPart, isTrellis: boolean): StepRu
   });
 }
 
-/** What the search reads of U: (sequence, block, error of the window, step of the block); 1 for a step itself. */
-export function fillCoefficients(all: Float32Array, part: ColumnPart, blocks: number): void {
-  const { width, upper } = part;
-  for (const [s, { count, at, step }] of runsOf(part, true).entries()) {
-    for (let i = 0; i < count; i++) {
-      const target = step + i;
-      const block = Math.floor(target / STEP_BLOCK);
-      const oldest = STEP_BLOCK * block - (WINDOW - STEP_BLOCK);
-      const base = (s * (blocks + 1) + block) * WINDOW * STEP_BLOCK + (target % STEP_BLOCK);
-      for (let source = Math.max(step, oldest); source <= target; source++) {
-        all[base + (source - oldest) * STEP_BLOCK] = upper[(at + source - step) * width + at + i];
+/** What the search reads of U: of errors that survivors carry, and of those before (assembly/refine/search.ts). */
+interface Coefficients {
+  /** Of each step that of the `own` errors before it: (sequence, step, 16), that of a step at its number modulo `own`. */
+  readonly recent: Int16Array<ArrayBuffer>;
+  /** Of each block those of older errors, in units of 2^-13, of two steps and four steps of the block eight: (pair, step of the block, 2). */
+  readonly older: Int16Array<ArrayBuffer>;
+  /** Of each block where in `older` its numbers begin, and the first step whose errors they are of: (sequence, block, 2). */
+  readonly places: Uint32Array<ArrayBuffer>;
+  /** Numbers of a sequence in `recent` and `places`. */
+  readonly strides: { readonly recent: number; readonly places: number };
+}
+
+/** @param steps of a sequence @param own errors that each survivor carries @param ownBits of their U behind the point */
+export function coefficientsOf(
+  parts: readonly Pick<ColumnPart, 'start' | 'width' | 'upper'>[],
+  steps: number,
+  { own, ownBits }: { own: number; ownBits: number },
+): Coefficients {
+  const blocks = Math.ceil(steps / STEP_BLOCK);
+  const strides = { recent: blocks * STEP_BLOCK * OWN, places: blocks * 2 };
+  const recent = new Int16Array(SEQUENCES * strides.recent);
+  const places = new Uint32Array(SEQUENCES * strides.places);
+  const runs = parts.map((part) => runsOf(part, true));
+  let length = 0;
+  for (let s = 0; s < SEQUENCES; s++) {
+    for (let block = 0; block < blocks; block++) {
+      const target = block * STEP_BLOCK;
+      const run = runs.map((all) => all[s]).find(({ step, count }) => target < step + count);
+      const first = run ? run.step - (run.step % STEP_BLOCK) : target;
+      places.set([length, first], s * strides.places + block * 2);
+      length += Math.ceil(Math.max(0, target + STEP_BLOCK - own - first) / OLDER_STEPS) * OLDER_STEPS * STEP_BLOCK;
+    }
+  }
+  const older = new Int16Array(length);
+  const [recentUnit, olderUnit] = [2 ** ownBits, 2 ** OLDER_BITS];
+  for (const [p, { width, upper }] of parts.entries()) {
+    for (const [s, { count, at, step }] of runs[p].entries()) {
+      for (let i = 0; i < count; i++) {
+        const target = step + i;
+        const [lane, place] = [target % STEP_BLOCK, s * strides.places + Math.floor(target / STEP_BLOCK) * 2];
+        const [begin, first] = [places[place], places[place + 1]];
+        for (let j = 0; j < i; j++) {
+          const [source, u] = [step + j, upper[(at + j) * width + at + i]];
+          const pair = begin + (source - first - (source % 2)) * STEP_BLOCK + lane * 2 + (source % 2);
+          if (source < target - own) older[pair] = integerOf(u * olderUnit);
+          else recent[s * strides.recent + target * OWN + (source % own)] = integerOf(u * recentUnit);
+        }
       }
     }
   }
+  return { recent, older, places, strides };
+}
+
+// The nearest integer of 16 bits.
+function integerOf(u: number): number {
+  return Math.max(-32768, Math.min(32767, Math.round(u)));
 }
 
 // A square transposed, or its lower triangle: 16 rows at a time, so that what is written shares lines of a cache.

@@ -7,9 +7,13 @@ import { memoryOfTables, type TrellisTables, type Windows, windowsOf } from './t
 
 const f = Math.fround;
 
-/** Errors of a path go in segments of four; eight whole ones are fed back by it, older ones by the cheapest for all. */
-const [SEGMENT, SEGMENTS] = [4, 8];
 const WARM_UP = 32;
+/** Trellises with so few states have paths that meet soon. */
+const FEW_STATES = 16;
+/** Bits of products of those and U behind the point, and of U of older errors. */
+const [PRODUCT_BITS, OLDER_BITS] = [7, 13];
+/** Units of older errors in the largest σ; an error's unit of its own is 2^1 to 2^7 of 1/128 step, for a reach of 11.5 / 2^bits. */
+const [ERROR_UNITS, MOST_UNITS, REACH] = [4096, 7, 11.5];
 const LEAST = f(0.000001);
 /** The most that a path costs above the cheapest. */
 const MOST = 2 ** 23;
@@ -84,26 +88,20 @@ export interface Fed {
   sigmas: Float32Array;
   /** Feedback from a place to those after it: (count, count) U; 0 between parts. */
   upper: Float32Array;
-  /** The first the place behind the part of each, (count): feedback ends there. */
-  ends: Uint32Array;
 }
 
-/** What was chosen, what it stands for, and what it missed of its target. */
+/** What was chosen, and what it stands for. */
 interface ChosenCode {
   /** One a place, (count). */
   codes: Uint16Array;
   /** What the codes stand for, in the weights' units, (count). */
   values: Float32Array;
-  /** Target less value, in the weights' units, (count). */
-  missed: Float32Array;
 }
 
 interface Survivor {
   cost: number;
-  errors: number[];
-  codes: number[];
-  missed: number[];
-  values: number[];
+  /** Of each step so far the window. */
+  windows: number[];
 }
 
 /** What a search knows of a trellis. */
@@ -112,8 +110,10 @@ interface Searched extends Windows {
   zero: number;
   /** What Q, of a state, and P, of a code, are less, so that their sum is around 0. */
   middles: readonly [q: number, p: number];
-  /** Of equal states the one that goes first. */
-  rank(state: number): number;
+  /** Bits of a state that the next step forgets: which member of its group it is. */
+  forgotten: number;
+  /** The kernels' number of a state, whose low bits are those that the next step forgets. */
+  numberOf(state: number): number;
 }
 
 function searchedOf(trellis: TrellisTables | LabelTrellis): Searched {
@@ -121,17 +121,17 @@ function searchedOf(trellis: TrellisTables | LabelTrellis): Searched {
   if ('kept' in trellis) {
     const codes = Array.from({ length: 2 ** trellis.bits }, (_, code) => trellis.tables[code % 16] + (code & ~15));
     const middles = [Math.max(...trellis.tables.subarray(16)) >> 1, Math.max(...codes) >> 1] as const;
-    return { ...labelWindows(trellis), step, zero, middles, rank: (state) => state };
+    return { ...labelWindows(trellis), step, zero, middles, forgotten: 3, numberOf: (state) => state };
   }
   const { kept, depth } = memoryOfTables(trellis);
   const digit = 2 ** kept - 1;
-  const rank = (state: number) => {
+  const numberOf = (state: number) => {
     let number = 0;
     for (let i = 0; i < depth; i++) number = (number << kept) | ((state >> (i * kept)) & digit);
     return number;
   };
   const middle = Math.max(...trellis.tables.subarray(0, 16)) >> 1;
-  return { ...windowsOf(trellis), step, zero, middles: [64 - middle, middle], rank };
+  return { ...windowsOf(trellis), step, zero, middles: [64 - middle, middle], forgotten: kept, numberOf };
 }
 
 /** As refineSequence of assembly/refine/search.ts. @param own what errors are counted against @param ds D, the middle 64 */
@@ -139,21 +139,55 @@ export function refineSequence(
   given: Fed & { own: Float32Array; ds: Int32Array },
   trellis: TrellisTables | LabelTrellis,
 ): ChosenCode {
-  const { z, fed, own, inverses, sigmas, upper, ends, ds } = given;
+  const { z, fed, inverses, sigmas, upper, ds } = given;
   const steps = z.length;
-  const searched = searchedOf(trellis);
-  const { bits, states, integers, next, olds, step, zero, middles } = searched;
+  const { bits, states, integers, next, olds, step, zero, middles, forgotten, numberOf } = searchedOf(trellis);
   const middle = 128 * (middles[0] + middles[1]);
-  const factor = f(128 / step);
+  // Errors of each survivor's own, and steps after which the cheapest path is followed anew.
+  const own = states <= FEW_STATES ? 8 : states === 64 && bits === 3 ? 4 : 16;
+  const block = states <= FEW_STATES ? 8 : 4;
+  const largest = Math.max(...sigmas);
 
-  // The target of a step in units of 1/128 step from the middle, but for what a survivor feeds back; and what multiplies that.
-  const targetOf = (k: number) => f(f(f(f(z[k] + f(fed[k] * inverses[k])) * factor) + 128 * zero) - middle);
-  const factorOf = (k: number) => f(inverses[k] * factor);
+  // A number of unit RMS in units of 1/128 step from the middle.
+  function placed(y: number): number {
+    return clamped(nearestEven(f(f(f(y * f(128 / step)) + 128 * zero) - middle)), 16);
+  }
+  const aimOf = (k: number) => placed(f(z[k] + f(fed[k] * inverses[k])));
+  const against = Array.from(given.own, placed);
+  // U from step j to step k in units of 2^-bits.
+  const integerU = (j: number, k: number, behind: number) =>
+    clamped(Math.round(upper[j * steps + k] * 2 ** behind), 16);
+
+  let unit = 1;
+  while (unit < MOST_UNITS && 2 ** unit < f(f(REACH / 2 ** bits) / step)) unit++;
+
+  // What a survivor's own errors feed back to step k.
+  function ownFeedback({ windows }: Survivor, k: number): number {
+    let sum = 0;
+    for (let j = Math.max(0, k - own); j < k; j++) {
+      const whole = (against[j] + middle + 2 ** (unit - 1)) >> unit;
+      const error = clamped(whole - integers[windows[j]] * (128 >> unit), 8);
+      const scale = f(sigmas[j] * inverses[k]);
+      sum += error * clamped(nearestEven(f(integerU(j, k, PRODUCT_BITS + unit) * scale)), 16);
+    }
+    return clamped(sum >> PRODUCT_BITS, 16);
+  }
+
+  // What the older errors of a path feed back to step k, in the weights' units.
+  function pathFeedback({ windows }: Survivor, k: number): number {
+    const factor = largest > 0 ? f(f(step / 128) * f(ERROR_UNITS / largest)) : 0;
+    let sum = 0;
+    for (let j = 0; j < k - own; j++) {
+      const error = against[j] - (128 * integers[windows[j]] - middle);
+      sum += clamped(nearestEven(f(error * f(sigmas[j] * factor))), 16) * integerU(j, k, OLDER_BITS);
+    }
+    return f(f(sum | 0) * f(largest / (ERROR_UNITS * 2 ** OLDER_BITS)));
+  }
 
   // What a step by a window costs.
   function costOf(target: number, d: number, window: number): number {
     const q = olds[window >> bits];
-    const x = nearestEven(Math.min(16383, Math.max(-16384, target))) - 128 * (q - middles[0]);
+    const x = Math.min(16383, Math.max(-16384, target)) - 128 * (q - middles[0]);
     const h = Math.floor((d * x + 32) / 64);
     const p = integers[window] - q - middles[1];
     return d * p * p - h * p + Math.floor((x * h) / 256);
@@ -163,14 +197,14 @@ export function refineSequence(
     if (steps < 3) return 0;
     const half = Math.min(WARM_UP, steps);
     const around = Array.from({ length: 2 * half }, (_, i) => (i < half ? steps - half + i : i - half));
-    const targets = Array.from({ length: steps }, (_, k) => targetOf(k));
+    const aims = Array.from({ length: steps }, (_, k) => aimOf(k));
     let costs = new Array<number>(states).fill(0);
     const chosen: number[][] = [];
     for (const k of around) {
       const after = new Array<number>(states).fill(Number.POSITIVE_INFINITY);
       const windows = new Array<number>(states).fill(0);
       for (let w = 0; w < integers.length; w++) {
-        const cost = costs[w >> bits] + costOf(targets[k], ds[k], w);
+        const cost = costs[w >> bits] + costOf(aims[k], ds[k], w);
         if (cost < after[next[w]]) [after[next[w]], windows[next[w]]] = [cost, w];
       }
       const least = Math.min(...after);
@@ -182,70 +216,54 @@ export function refineSequence(
     return state;
   }
 
-  // What the errors of a path feed back to step k: its last segment and the sum of those before, the newest first; then this block.
-  function feedbackOf({ errors }: Survivor, k: number): number {
-    const block = Math.floor(k / SEGMENT);
-    const product = (j: number) => f(errors[j] * upper[j * steps + k]);
-    const segment = (i: number) => {
-      const j = i * SEGMENT;
-      return f(f(product(j) + product(j + 1)) + f(product(j + 2) + product(j + 3)));
-    };
-    let older = 0;
-    for (let i = block - 2; i >= Math.max(0, block - SEGMENTS); i--) older = f(older + segment(i));
-    let sum = block > 0 ? f(segment(block - 1) + older) : 0;
-    for (let j = block * SEGMENT; j < k; j++) sum = f(sum + product(j));
-    return sum;
-  }
-
   const start = seam();
+  // Of states that cost alike, those go first whose oldest code is lowest.
+  const place = (state: number) => {
+    const number = numberOf(state);
+    return (number % 2 ** forgotten) * (states >> forgotten) + (number >> forgotten);
+  };
   let survivors: (Survivor | undefined)[] = Array.from({ length: states }, (_, state) =>
-    state === start ? { cost: 0, errors: [], codes: [], missed: [], values: [] } : undefined,
+    state === start ? { cost: 0, windows: [] } : undefined,
   );
+  // The path that feeds older errors back to a block: the cheapest a step before it.
+  let [path, coming] = [survivors[start]!, survivors[start]!];
   for (let k = 0; k < steps; k++) {
+    if (k > 0 && k % block === 0) path = coming;
+    if (k >= own) fed[k] = f(fed[k] + pathFeedback(path, k));
+    const aim = aimOf(k);
+    const targets = survivors.map((survivor) => survivor && clamped(aim + ownFeedback(survivor, k), 16));
     const after: (Survivor | undefined)[] = new Array(states).fill(undefined);
-    const [base, slope] = [targetOf(k), factorOf(k)];
-    const targets = survivors.map((path) => path && f(f(feedbackOf(path, k) * slope) + base));
-    for (const [w, u] of integers.entries()) {
-      const path = survivors[w >> bits];
-      if (!path) continue;
+    for (let w = 0; w < integers.length; w++) {
+      const survivor = survivors[w >> bits];
+      if (!survivor) continue;
       const target = targets[w >> bits]!;
-      const cost = path.cost + costOf(target, ds[k], w);
+      const cost = survivor.cost + costOf(target, ds[k], w);
       const best = after[next[w]];
       if (best && cost >= best.cost) continue;
-      const value = f(step * (u - zero));
-      after[next[w]] = {
-        cost,
-        errors: [...path.errors, f(sigmas[k] * f(own[k] - value))],
-        codes: [...path.codes, w % 2 ** bits],
-        missed: [...path.missed, f(f(step / 128) * f(target - (128 * u - middle)))],
-        values: [...path.values, value],
-      };
+      after[next[w]] = { cost, windows: [...survivor.windows, w] };
     }
-    const cheapest = cheapestOf(after, searched);
-    const least = after[cheapest]!.cost;
-    survivors = after.map((path) => path && { ...path, cost: Math.min(path.cost - least, MOST) });
-    const block = Math.floor(k / SEGMENT);
-    if (k % SEGMENT !== SEGMENT - 1 || k + 1 === steps || block < SEGMENTS) continue;
-    const { errors } = survivors[cheapest]!;
-    for (let source = (block - SEGMENTS) * SEGMENT; source < (block - SEGMENTS + 1) * SEGMENT; source++) {
-      for (let ahead = k + 1; ahead < ends[source]; ahead++) {
-        fed[ahead] = f(fed[ahead] + f(errors[source] * upper[source * steps + ahead]));
-      }
-    }
+    const costs = after.map((survivor) => survivor?.cost ?? Number.POSITIVE_INFINITY);
+    const least = Math.min(...costs);
+    survivors = after.map((survivor) => survivor && { ...survivor, cost: Math.min(survivor.cost - least, MOST) });
+    if ((k + 2) % block === 0) coming = survivors[firstOf(costs, place)]!;
   }
-  const { codes, values, missed } = survivors[start]!;
-  return { codes: Uint16Array.from(codes), values: Float32Array.from(values), missed: Float32Array.from(missed) };
+  const { windows } = survivors[start]!;
+  return {
+    codes: Uint16Array.from(windows, (w) => w % 2 ** bits),
+    values: Float32Array.from(windows, (w) => f(step * (integers[w] - zero))),
+  };
 }
 
-// The cheapest path, the first of several.
-function cheapestOf(survivors: readonly (Survivor | undefined)[], { rank }: Searched): number {
-  let best = -1;
-  for (const [state, path] of survivors.entries()) {
-    if (!path) continue;
-    const least = best < 0 ? Number.POSITIVE_INFINITY : survivors[best]!.cost;
-    if (path.cost < least || (path.cost === least && rank(state) < rank(best))) best = state;
-  }
-  return best;
+// Of the cheapest states the first by an order.
+function firstOf(costs: readonly number[], order: (state: number) => number): number {
+  const least = Math.min(...costs);
+  const states = [...costs.keys()].filter((state) => costs[state] === least);
+  return states.reduce((first, state) => (order(state) < order(first) ? state : first));
+}
+
+// An integer held within so many bits.
+function clamped(x: number, bits: number): number {
+  return Math.max(-(2 ** (bits - 1)), Math.min(2 ** (bits - 1) - 1, x));
 }
 
 function nearestEven(x: number): number {
@@ -255,13 +273,13 @@ function nearestEven(x: number): number {
   return low % 2 === 0 ? low : low + 1;
 }
 
-/** As refinePoints of assembly/refine/points.ts. @param square (count, count) H; 0 between parts @param begins of each column's part */
+/** As refinePoints of assembly/refine/points.ts. @param square (count, count) H; 0 between parts @param begins of each column's part, @param ends behind it */
 export function refinePoints(
-  given: Fed & { square: Float32Array; begins: Uint32Array },
+  given: Fed & { square: Float32Array; begins: Uint32Array; ends: Uint32Array },
   points: Float32Array,
   p: number,
   sweeps: number,
-): ChosenCode {
+): ChosenCode & { /** Target less value, of unit RMS, (count). */ missed: Float32Array } {
   const { z, fed, inverses, sigmas, upper, square, begins, ends } = given;
   const cols = z.length;
   const table = gridTable(points, p);
