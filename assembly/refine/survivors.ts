@@ -1,10 +1,10 @@
-// What survivors of the search carry: their last four, eight or 16 errors. An error is a byte, in units that hold ten times what a grid usually errs by.
-// The errors of one step, of all states, are a plane. Step k writes the plane k modulo their number, and each of the others goes on from the states before
-// to those after:
+// What survivors of the search carry: their last 4, 8 or 16 errors. An error is a byte, in units that hold ten times what a grid usually errs by.
+// The errors of one step, of all states, are a plane. Step k writes the plane k modulo their number, and each of the others goes on from
+// the states before to those after:
 //
 //   by state, of 16 old states ── swizzle by the members chosen ──▶ by child ── interleave ──▶ by place ── interleave ──▶ by state
 //
-// From planes by place comes what a survivor feeds back to the next step: Σ e U σ / σ', each product rounded to 1/128 of the step.
+// From planes by place comes what a survivor feeds back to the next step: Σ e U σ / σ', rounded down to 1/128 of the step.
 
 import {
   childTurns,
