@@ -134,14 +134,12 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
         H[place] = part.own[i];
         ds[place] = Math.min(MOST, Math.max(1, Math.round((diagonal[i] / middle) * MIDDLE)));
       }
-      for (const [s, { count, at: first, step }] of runsOf(part, isTrellis).entries()) {
-        for (let i = 0; i < count; i++) {
-          const place = s * lane + step + i;
-          rowAt[place] = at.uppers[p] + ((first + i) * width + first - step) * 4;
-          squareAt[place] = at.squares[p] && at.squares[p] + (i * width - start) * 4;
-          begins[place] = step;
-          ends[place] = step + count;
-        }
+      if (isTrellis) continue;
+      for (let col = start; col < start + width; col++) {
+        rowAt[col] = at.uppers[p] + ((col - start) * width - start) * 4;
+        squareAt[col] = at.squares[p] + ((col - start) * width - start) * 4;
+        begins[col] = start;
+        ends[col] = start + width;
       }
     }
     if (!isTrellis) return;
@@ -353,7 +351,7 @@ function pairBytes(rows: number, cols: number): number {
 
 // The runs of a part, each with one of a later sequence; then in pieces with what is not before them of their own.
 function laterRuns(part: ColumnPart) {
-  const runs = runsOf(part, true);
+  const runs = runsOf(part);
   return runs.flatMap((own, s) => {
     const pieces = Array.from({ length: Math.ceil(own.count / DEPTH) }, (_, i) => {
       const from = (offset: number, count: number) => ({ count, at: own.at + offset, step: own.step + offset });

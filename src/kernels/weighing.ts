@@ -155,9 +155,8 @@ interface StepRun {
   readonly step: number;
 }
 
-/** A run for each sequence; one of all columns of a grid of points. */
-export function runsOf({ start, width }: Pick<ColumnPart, 'start' | 'width'>, isTrellis: boolean): StepRun[] {
-  if (!isTrellis) return [{ count: width, at: 0, step: start }];
+/** A run for each sequence. */
+export function runsOf({ start, width }: Pick<ColumnPart, 'start' | 'width'>): StepRun[] {
   let offset = 0;
   return Array.from({ length: SEQUENCES }, (_, s) => {
     const [step, end] = [start, start + width].map((col) => Math.ceil((col - s) / SEQUENCES));
@@ -189,7 +188,7 @@ export function coefficientsOf(
   const strides = { recent: blocks * STEP_BLOCK * OWN, places: blocks * 2 };
   const recent = new Int16Array(SEQUENCES * strides.recent);
   const places = new Uint32Array(SEQUENCES * strides.places);
-  const runs = parts.map((part) => runsOf(part, true));
+  const runs = parts.map((part) => runsOf(part));
   let length = 0;
   for (let s = 0; s < SEQUENCES; s++) {
     for (let block = 0; block < blocks; block++) {
