@@ -21,5 +21,6 @@ export { factorUdu } from './refine/factor';
 export { accumulate, addProducts, packFactors, packPairs } from './refine/product';
 export { refineTable, refineTableBytes } from './refine/edges';
 export { refineOwn, refineOwnBits, refineScratchBytes, refineSequence } from './refine/search';
-export { takeSequence, noteSequence, weighResiduals } from './refine/rows';
+export { prepareSeam } from './refine/seam';
+export { noteSequence, takeSequence, targetScales, weighResiduals } from './refine/rows';
 export { refinePoints, refinePointsBytes } from './refine/points';

@@ -511,7 +511,7 @@ contract('the compiled modules import nothing', async () => {
 contract('the release build fits its size budget', () => {
   // 8.5 kB of it search trellises by labels, 14.3 kB are error feedback: factors, products, the searches of all trellises.
   // 2.1 kB fold what is checked.
-  assert.ok(releaseBytes.length <= 66_700, `${releaseBytes.length} bytes`);
+  assert.ok(releaseBytes.length <= 69_300, `${releaseBytes.length} bytes`);
 });
 
 contract.run();

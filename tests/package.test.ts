@@ -104,7 +104,7 @@ test('sizes keep to their budgets', async () => {
   const gguf = readFileSync(join(installed, 'build/gguf.js'));
   // 8.5 kB of it, 2.4 kB gzipped, search trellises by labels, of 1, 2, 4 and 8 codes with the same low bits; 7.4 kB gzipped are
   // error feedback, of all trellises. 2.1 kB fold what is checked.
-  assert.ok(wasm.length <= 66_700 && gzip(wasm) <= 23_300, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
+  assert.ok(wasm.length <= 69_300 && gzip(wasm) <= 24_450, `higgs.wasm: ${wasm.length} bytes, ${gzip(wasm)} gzipped`);
   // 1.7 kB of it are the checks of what callers give, 1.3 kB the escape of what is shown, 0.9 kB sealed journals, 0.5 kB budgets
   // whose sensitivities are still to be measured, 0.7 kB experts that become matrices, 0.4 kB their
   // grids together and layers behind the last, 0.9 kB requests that go on where an answer broke off or stalled.
@@ -115,7 +115,7 @@ test('sizes keep to their budgets', async () => {
   // they found, 0.05 kB tell archives and empty texts, 0.5 kB fold checksums.
   // 1.3 kB are products of integers for error feedback, 0.3 kB two rows of a factorisation,
   // 0.1 kB the checks of what a source puts in place, and of statistics.
-  assert.ok(gzip(core) <= 95_800, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
+  assert.ok(gzip(core) <= 98_100, `core: ${core.length} bytes minified, ${gzip(core)} gzipped`);
   assert.ok(gzip(loader) <= gzip(core));
   const hub = await bundle(`export * from 'higgs-wasm/hub';`);
   const serving = await bundle(`export * from 'higgs-wasm/server';`);

@@ -10,7 +10,16 @@ import { instantiateKernels } from '../src/kernels/instantiate.ts';
 import { SEQUENCES } from '../src/kernels/layout.ts';
 import { kernelBytes } from '../src/kernels/load.ts';
 import { coefficientsOf } from '../src/kernels/weighing.ts';
-import { accumulate, addProducts, type Fed, factorUdu, refinePoints, refineSequence } from '../src/reference/refine.ts';
+import { f32ToF16, floatBits } from '../src/numerics/float.ts';
+import {
+  accumulate,
+  addProducts,
+  type Fed,
+  factorUdu,
+  refinePoints,
+  refineSequence,
+  targetScale,
+} from '../src/reference/refine.ts';
 import { normals, sameBits, uniform } from './bits.ts';
 
 const SWEEPS = 2;
@@ -217,6 +226,59 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
     }
   });
 
+  test('targetScales() equals its twin, and keeps the RMS where nothing is fed back', () => {
+    for (const [cols, sequences] of [
+      [16, 1],
+      [48, 4],
+      [64, 4],
+      [96, 1],
+    ] as const) {
+      for (const [largest, factor] of [
+        [0, 1],
+        [0.3, 1.07],
+        [100, 2],
+        [60000, 4], // above f16
+      ]) {
+        memory.reset();
+        const lane = cols / sequences + 8;
+        const [z, fed] = [normals(cols, 1), normals(cols, 2).map((x) => x * largest)];
+        const groups = cols === 96 ? [64, 32] : cols === 48 ? [32, 16] : [cols];
+        const scales = Uint16Array.from(groups, (_, g) =>
+          g === 1 ? 0 : f32ToF16(floatBits(largest < 1 ? 0.02 : largest)),
+        );
+        const placed = new Float32Array(lane * sequences);
+        for (let c = 0; c < cols; c++) placed[(c % sequences) * lane + Math.floor(c / sequences)] = fed[c];
+        const [zAt, fedAt, scaleAt] = [memory.place(z), memory.place(placed), memory.place(scales)];
+        const factors = memory.place(new Float32Array(groups.length).fill(factor));
+        const ratios = memory.alloc(groups.length * 4);
+        exports.targetScales(zAt, fedAt, sequences, lane, cols, 64, factors, scaleAt, ratios);
+        let start = 0;
+        const expected = groups.map((count, g) => {
+          // Sums go sequence by sequence.
+          const order = Array.from({ length: sequences }, (_, s) =>
+            Array.from({ length: count / sequences }, (_, i) => start + i * sequences + s),
+          ).flat();
+          start += count;
+          const taken = (all: Float32Array) => Float32Array.from(order, (col) => all[col]);
+          return targetScale(taken(z), taken(fed), { factor: Math.fround(factor), scale: scales[g] });
+        });
+        const about = `${cols} columns, ${sequences} sequences, ${largest}`;
+        const found = memory.copy(Uint16Array, scaleAt, groups.length);
+        sameBits(
+          found,
+          Uint16Array.from(expected, ({ bits }) => bits),
+          about,
+        );
+        sameBits(
+          memory.copy(Float32Array, ratios, groups.length),
+          Float32Array.from(expected, ({ ratio }) => ratio),
+          about,
+        );
+        if (largest === 0) sameBits(found, scales, about);
+      }
+    }
+  });
+
   for (const trellis of trellises) {
     test(`refineSequence() equals its twin, ${trellis.name}`, () => {
       for (const parts of [[1], [2], [3], [4], [7], [33], [30, 11], [64, 40], [75]]) {
@@ -237,6 +299,8 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
           own: exports.refineOwn(refining),
           ownBits: exports.refineOwnBits(refining),
         });
+        const seam = memory.alloc(88);
+        const upperAt = memory.place(Float32Array.from(given.upper, (u, i) => (i % (steps + 1) === 0 ? 1 : u)));
         const olderAt = memory.place(older);
         for (let i = 0; i < places.length; i += 2) places[i] = olderAt + places[i] * 2;
         const s = steps % SEQUENCES;
@@ -249,13 +313,14 @@ for (const [build, bytes] of Object.entries({ release: kernelBytes, debug: debug
           memory.place(Float32Array.from({ length: steps + 8 }, (_, k) => all[k] ?? 0));
         const [zAt, fedAt, ownAt, inverseAt, sigmaAt] = [z, fed, own, inverses, sigmas].map(padded);
         const dAt = memory.place(ds);
+        exports.prepareSeam(upperAt, steps * 4, parts[0], dAt, seam);
         const [codes, values] = [memory.alloc(steps * 4), memory.alloc(steps * 4)];
         const work = memory.alloc(exports.refineScratchBytes(steps, refining));
         exports.refineSequence(
-          ...([steps, zAt, fedAt, ownAt, inverseAt, sigmaAt, dAt, placesAt, recentAt] as const),
+          ...([steps, zAt, fedAt, ownAt, inverseAt, sigmaAt, dAt, placesAt, recentAt, seam] as const),
           ...([refining, codes, 2, values, work] as const),
         );
-        const expected = refineSequence({ ...given, fed: fed.slice(), own, ds }, trellis);
+        const expected = refineSequence({ ...given, fed: fed.slice(), own, ds, reach: parts[0] }, trellis);
         const found = memory.copy(Uint16Array, codes, steps * 2).filter((_, i) => i % 2 === 0);
         sameBits(found, expected.codes, `codes, ${parts} steps`);
         sameBits(memory.copy(Float32Array, values, steps), expected.values, `values, ${parts} steps`);

@@ -9,6 +9,7 @@ import { trellises } from '../src/grids/trellises.ts';
 import { instantiateKernels } from '../src/kernels/instantiate.ts';
 import { type Codes, wrapKernels } from '../src/kernels/kernels.ts';
 import { kernelBytes } from '../src/kernels/load.ts';
+import { f16ToF32 } from '../src/numerics/float.ts';
 import { normals, sameBits } from './bits.ts';
 
 const builds = { release: kernelBytes, debug: debugBytes };
@@ -90,6 +91,39 @@ for (const [build, bytes] of Object.entries(builds)) {
       }
     });
   }
+
+  test('refine() takes scales by targets with 2 bits, of rows that come later larger ones; with 3 they are the RMS', () => {
+    const [rows, cols] = [96, 64];
+    const weights = () => ({ bytes: bytesOf(normals(rows * cols, 1)), dtype: 'F32' as const });
+    const weighing = {
+      ...{ inputs: [correlated(cols, 1)], outputs: correlated(rows, 2) },
+      ...{ damping: DAMPING, outputDamping: DAMPING },
+    };
+    for (const [name, isLarger] of [
+      ['t2', true],
+      ['p2n16', true],
+      ['t3', false],
+      ['p2n64', false],
+    ] as const) {
+      const grid = grids.find((one) => one.name === name)!;
+      const matrix = { rows, cols, grid, groupSize: 64, seed: 1 };
+      const plain = kernels.encode(matrix, weights());
+      const { scales } = kernels.refine(matrix, weights(), weighing);
+      if (!isLarger) {
+        sameBits(scales, plain.scales, name);
+        continue;
+      }
+      const meanOf = (first: number) => {
+        const ratios = Array.from(
+          { length: 32 },
+          (_, r) => f16ToF32(scales[first + r]) / f16ToF32(plain.scales[first + r]),
+        );
+        return ratios.reduce((sum, ratio) => sum + ratio, 0) / 32;
+      };
+      // No row is before those of the first block, and their scales are alike.
+      assert.ok(meanOf(0) > 1.005 && meanOf(64) > meanOf(0) + 0.005, `${name}: ${meanOf(0)}, ${meanOf(64)}`);
+    }
+  });
 
   // Σ over pairs of rows and columns of what their errors cost together.
   function costOf(E: Float32Array, rows: number, blocks: readonly Float32Array[], G: Float32Array | undefined): number {

@@ -14,7 +14,7 @@
 //   48     vectors of the search: bounds of a target, i16; half of 64 and its multiples' mask, i32; what splits h in bytes; of each child
 //          where its group begins among 16 states; 128 · the middle and units of an error in a step, i16; of 16 states where each is by place, or
 //          by child; masks of a member and of a code's high bits; P of each code where there are high bits and few states, and a child's low bits
-//   256    of each vector of groups where its targets stand among those of the same low bits, in vectors, u8
+//   256    of each vector of groups where its targets stand among those of the same low bits, in vectors, u8; at 320 of each group, turned
 //   512    of each state the first of the states before it, u8
 //   768    of each place 128 Q, i16; then its member's choice, i32
 //   2304   for each code and vector of groups (or vector of codes, of one group): −P and −256 P in i16, four lanes; P² in i32, four lanes
@@ -27,6 +27,7 @@ export const STATES: usize = 256;
 
 const VECTORS: usize = 48;
 const TURNS: usize = 256;
+const TURNED: usize = 320;
 const FIRSTS: usize = 512;
 const QS: usize = 768;
 const OFFSETS: usize = QS + 2 * STATES;
@@ -37,11 +38,12 @@ const BYTES: usize = NEWS + 8 * STATES;
 
 /** Most errors of each survivor's own. */
 export const OWN: usize = 16;
-const FEW_STATES: usize = 16;
+/** Trellises with so few states have paths that meet soon. */
+export const FEW_STATES: u32 = 16;
 
 // Errors of each survivor's own. With few states paths meet soon. The trellis of three bits, which most plans choose, takes the quicker way.
 function ownErrors(states: u32, bits: u32): u32 {
-  if (states <= <u32>FEW_STATES) return 8;
+  if (states <= FEW_STATES) return 8;
   return states == 64 && bits == 3 ? 4 : 16;
 }
 
@@ -97,7 +99,7 @@ export function ownOf(table: usize): usize {
 // @ts-ignore: decorator
 @inline
 export function blockOf(table: usize): usize {
-  return statesOf(table) > FEW_STATES ? 4 : 8;
+  return <u32>statesOf(table) > FEW_STATES ? 4 : 8;
 }
 /** How many interleavings of its two halves turn an order by child into one by place. */
 // @ts-ignore: decorator
@@ -146,6 +148,18 @@ export function oldsAt(table: usize): usize {
 @inline
 export function newsAt(table: usize, high: usize): usize {
   return table + NEWS + high * STATES;
+}
+/** A group turned: the low digits of the states after it. */
+// @ts-ignore: decorator
+@inline
+export function turnedOf(table: usize, group: usize): usize {
+  return <usize>load<u8>(table + TURNED + group);
+}
+/** Bytes of a row of choices, of bytes by state. */
+// @ts-ignore: decorator
+@inline
+export function choiceBytes(table: usize): usize {
+  return max<usize>(16, statesOf(table));
 }
 /** Where a state stands by place. */
 // @ts-ignore: decorator
@@ -232,7 +246,9 @@ export function refineTable(from: usize, bits: u32, labels: u32, table: usize): 
     store<i16>(table + QS + (place << 1), <i16>(q << 7));
     store<u32>(table + OFFSETS + (place << 2), member << highs);
     const turned = state & (groups - 1);
-    store<u8>(table + FIRSTS + state, <u8>((labels ? <u32>load<u8>(from + 160 + turned) : turned) << m));
+    const group = labels ? <u32>load<u8>(from + 160 + turned) : turned;
+    store<u8>(table + FIRSTS + state, <u8>(group << m));
+    store<u8>(table + TURNED + group, <u8>turned);
   }
   if (highs > 0 && !labels) {
     for (let code: u32 = 0; code < 1 << bits; code++) store<u8>(table + VECTORS + 176 + code, <u8>newOf(from, 0, code, m, bits));

@@ -30,6 +30,42 @@ export function stateBefore(table: usize, state: usize, choice: u32): usize {
   return <usize>load<u8>(firstsAt(table) + state) + <usize>(choice >> highsLog(table));
 }
 
+/** What an integer stands for, of unit RMS. */
+// @ts-ignore: decorator
+@inline
+export function valueOf(table: usize, integer: u32): f32 {
+  return load<f32>(table, 32) * (<f32>integer - load<f32>(table, 40));
+}
+
+/** The cheapest state. */
+export function cheapestOf(steps: usize, table: usize): usize {
+  const place = cheapestPlace(steps);
+  const groups = groupsLog(table);
+  return ((place & (((<usize>1) << groups) - 1)) << membersLog(table)) | (place >> groups);
+}
+
+/**
+ * Writes the path of `steps` that ends at `state`: codes, u16 `stride` elements apart, values of unit RMS, f32, its states, u8 at `path`, and
+ * integers, u8. If it goes on from a path that was written before, `isOther`, until it meets that.
+ */
+export function writePath(
+  state: usize, steps: usize, table: usize, choices: usize, bytes: usize, isOther: bool,
+  path: usize, integers: usize, codes: usize, stride: usize, values: usize,
+): void {
+  const high = (1 << highsLog(table)) - 1;
+  for (let k = steps; k-- > 0; ) {
+    if (isOther && load<u8>(path + k) == <u8>state) break;
+    store<u8>(path + k, <u8>state);
+    const choice = <u32>load<u8>(choices + k * bytes + state);
+    const before = stateBefore(table, state, choice);
+    const integer = integerOf(table, state, before, choice);
+    store<u8>(integers + k, <u8>integer);
+    store<u16>(codes + k * stride * 2, <u16>(<u32>(state >> groupsLog(table)) | ((choice & high) << membersLog(table))));
+    store<f32>(values + (k << 2), valueOf(table, integer));
+    state = before;
+  }
+}
+
 /** The largest of `count` σ, which may be read in fours. */
 export function largestOf(sigmas: usize, count: usize): f32 {
   let largest = f32x4.splat(0);
@@ -48,9 +84,7 @@ export function follow(
 ): void {
   const middle = i32x4.splat(<i32>load<f32>(table, 36));
   const factor: f32 = largest > 0 ? load<f32>(table, 32) / 128 * (ERROR_UNITS / largest) : 0;
-  const place = cheapestPlace(steps);
-  const groups = groupsLog(table);
-  let state = ((place & (((<usize>1) << groups) - 1)) << membersLog(table)) | (place >> groups);
+  let state = cheapestOf(steps, table);
   for (let begin = next; begin > 0; ) {
     const isLast = begin == next;
     begin -= BLOCK;

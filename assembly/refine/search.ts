@@ -4,16 +4,15 @@
 //
 // Costs are integers; D of 64 is what a plain search has. Without feedback, and all D 64, paths are those of the plain search of viterbi.ts.
 
-import { blockOf, groupsLog, highsLog, membersLog, OWN, ownOf, placeOf, statesOf, unitLog } from './edges';
-import { BLOCK, feedPath, follow, integerOf, largestOf, stateBefore } from './path';
-import { beginSteps, costAt, setStep, STEP_BYTES, takeAlike, takeStep } from './steps';
-import { beginSurvivors, fedAt, feedNext, PRODUCT_BITS, survive, SURVIVOR_BYTES } from './survivors';
+import { blockOf, choiceBytes, OWN, ownOf, unitLog } from './edges';
+import { BLOCK, cheapestOf, feedPath, follow, largestOf, writePath } from './path';
+import { EARLY, isSeamChosen, seamAnew, seamOf, WARM_UP, writeHead } from './seam';
+import { beginSteps, setStep, STEP_BYTES, takeStep } from './steps';
+import { beginSurvivors, feedNext, PRODUCT_BITS, survive, SURVIVOR_BYTES } from './survivors';
 
-/** Steps on either side of the seam. */
-const WARM_UP: usize = 32;
-
-// Workspace: that of steps, that of survivors, then a row of choices for each step, u8 by state. Of each step the target of all survivors,
-// what errors are counted against, and the path's error, i16; of every four steps the path's state, u8.
+// Workspace: that of steps, that of survivors, then a row of choices for each step, u8 by state; of the first steps, and of the last one, a row of
+// what survivors feed back to it, i16 by place. Of each step the target of all survivors, what errors are counted against, and the path's error,
+// i16; of every four steps the path's state, u8; and of each the state in the end.
 const ROWS: usize = STEP_BYTES + SURVIVOR_BYTES;
 
 // @ts-ignore: decorator
@@ -22,16 +21,9 @@ function rowsOf(steps: usize): usize {
   return max(steps, 2 * WARM_UP);
 }
 
-/** Bytes of a row of choices. */
-// @ts-ignore: decorator
-@inline
-function rowBytes(table: usize): usize {
-  return max<usize>(16, statesOf(table));
-}
-
 /** Bytes of workspace of a sequence of `steps`. */
 export function refineScratchBytes(steps: usize, table: usize): usize {
-  return ROWS + rowsOf(steps) * (rowBytes(table) + 7) + 96;
+  return ROWS + rowsOf(steps) * (choiceBytes(table) + 8) + (EARLY + 1) * choiceBytes(table) * 2 + 96;
 }
 
 /** Errors of each survivor's own. */
@@ -60,70 +52,36 @@ function aimFour(z: usize, fed: usize, inverses: usize, table: usize, to: usize)
   placeFour(f32x4.add(v128.load(z), f32x4.mul(v128.load(fed), v128.load(inverses))), table, to);
 }
 
-// The cheapest state, of several the one whose number is lowest, its last digit first.
-function cheapestState(work: usize, table: usize): usize {
-  const digit = load<u32>(table, 16);
-  const states = <u32>statesOf(table);
-  let best: usize = 0;
-  let least = i32.MAX_VALUE;
-  for (let number: u32 = 0; number < states; number++) {
-    let state: u32 = 0;
-    for (let rest: u32 = 1, digits = number; rest < states; rest <<= digit, digits >>= digit) {
-      state = (state << digit) | (digits & ((1 << digit) - 1));
-    }
-    const cost = costAt(work, placeOf(table, state));
-    if (cost < least) {
-      least = cost;
-      best = state;
-    }
-  }
-  return best;
-}
-
-// The seam's state, by the last steps and the first ones, without feedback.
-function seamOf(t: usize, ds: usize, steps: usize, table: usize, work: usize): i32 {
-  if (steps < 3) return 0;
-  const half = min(steps, WARM_UP);
-  const bytes = rowBytes(table);
-  const rows = work + ROWS;
-  beginSteps(work, table, -1);
-  for (let i: usize = 0; i < 2 * half; i++) {
-    const k = i < half ? steps - half + i : i - half;
-    setStep(work, load<i32>(ds + (k << 2)), t + (k << 1));
-    takeAlike(work, table, rows + i * bytes);
-  }
-  let state = cheapestState(work, table);
-  for (let i: usize = 2 * half; i-- > half; ) state = stateBefore(table, state, load<u8>(rows + i * bytes + state));
-  return <i32>state;
-}
-
 /**
  * The best codes of a sequence of `steps`: to `codes`, u16, `stride` elements apart; what they stand for to `values`, f32, of unit RMS.
  * `z`: the rotated weights, of unit RMS. `fed`: what errors elsewhere feed back, in the weights' units; it is changed. `own`: what errors
  * are counted against, of unit RMS. `inverses` and `sigmas`: 1/σ and σ of each step. `ds`: D, 64 being the middle, i32. U in i16:
  * `recent` of each step of the n errors that survivors carry, that of step j at j mod n; `products` of each block of four steps where those
- * of the errors before stand (path.ts). Vectors may be read up to a step that 4 divides. `table` as by refineTable.
+ * of the errors before stand (path.ts). `first`: as by prepareSeam. Vectors may be read up to a step that 4 divides. `table` as by refineTable.
  */
 export function refineSequence(
   steps: usize, z: usize, fed: usize, own: usize, inverses: usize, sigmas: usize, ds: usize,
-  products: usize, recent: usize, table: usize,
+  products: usize, recent: usize, first: usize, table: usize,
   codes: usize, stride: usize, values: usize, work: usize,
 ): void {
-  const bytes = rowBytes(table);
+  const bytes = choiceBytes(table);
   const choices = work + ROWS;
-  const aims = choices + rowsOf(steps) * bytes;
+  const feds = choices + rowsOf(steps) * bytes;
+  const aims = feds + (EARLY + 1) * bytes * 2;
   const owns = aims + ((steps + 7) & ~7) * 2;
   const errors = owns + ((steps + 7) & ~7) * 2; // one block of 16 may be read behind
   const path = errors + ((steps + 23) & ~7) * 2;
+  const states = path + ((steps + 7) & ~7); // of the path in the end, u8
   const largest = largestOf(sigmas, steps);
   for (let k: usize = 0; k < steps; k += 4) {
     aimFour(z + (k << 2), fed + (k << 2), inverses + (k << 2), table, aims + (k << 1));
     placeFour(v128.load(own + (k << 2)), table, owns + (k << 1));
   }
-  const seam = seamOf(aims, ds, steps, table, work);
+  const seam = seamOf(aims, ds, steps, table, work, choices);
   const survivors = work + STEP_BYTES;
   beginSteps(work, table, seam);
   beginSurvivors(survivors);
+  memory.fill(feds, 0, bytes << 1);
   for (let k: usize = 0; k < steps; k++) {
     const at = k << 2;
     setStep(work, load<i32>(ds + at), aims + (k << 1));
@@ -135,21 +93,19 @@ export function refineSequence(
       aimFour(z + begin, fed + begin, inverses + begin, table, aims + (next << 1));
     }
     const row = choices + k * bytes;
-    takeStep(work, table, fedAt(survivors), row);
+    takeStep(work, table, feds + min(k, EARLY) * bytes * 2, row);
     if (next == steps) break;
     survive(survivors, table, k, owns + (k << 1), sigmas + at, row);
-    feedNext(survivors, table, next, recent + next * (OWN << 1), sigmas, inverses);
+    feedNext(survivors, table, next, recent + next * (OWN << 1), sigmas, inverses, feds + min(next, EARLY) * bytes * 2);
   }
-  const step = load<f32>(table, 32);
-  const zero = load<f32>(table, 40);
-  const high = (1 << highsLog(table)) - 1;
-  let state = <usize>seam;
-  for (let k = steps; k-- > 0; ) {
-    const choice = <u32>load<u8>(choices + k * bytes + state);
-    store<u16>(codes + k * stride * 2, <u16>(<u32>(state >> groupsLog(table)) | ((choice & high) << membersLog(table))));
-    const before = stateBefore(table, state, choice);
-    const u = <f32>integerOf(table, state, before, choice);
-    store<f32>(values + (k << 2), step * (u - zero));
-    state = before;
+  // Over paths that were followed, and their errors: they are known no longer.
+  const integers = errors;
+  let end = <usize>seam;
+  const isChosen = isSeamChosen(steps, first, table);
+  if (isChosen) {
+    writePath(cheapestOf(work, table), steps, table, choices, bytes, false, states, integers, codes, stride, values);
+    end = seamAnew(seam, first, ds, aims, feds, states, integers, codes, stride, table, work);
   }
+  writePath(end, steps, table, choices, bytes, isChosen, states, integers, codes, stride, values);
+  if (end != <usize>seam) writeHead(end, table, codes, stride, values);
 }

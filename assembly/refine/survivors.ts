@@ -26,24 +26,16 @@ import {
 /** Bits behind the point of products of errors and U, in 1/128 step; U has as many more as an error's unit. */
 export const PRODUCT_BITS: i32 = 7;
 
-// Workspace: planes of errors by state and by place, then what they feed back to the next step, i16 by place; planes on the way.
+// Workspace: planes of errors by state and by place; planes on the way.
 const BY_STATE: usize = 0;
 const BY_PLACE: usize = OWN * STATES;
-const FED: usize = 2 * OWN * STATES;
-const CHILDREN: usize = FED + 2 * STATES; // a plane by child
+const CHILDREN: usize = 2 * OWN * STATES; // a plane by child
 const CHOSEN: usize = CHILDREN + STATES; // of each child which of 16 old states is before it, u8
 const SPARE: usize = CHOSEN + STATES; // a plane between two orders
 const SIGMAS: usize = SPARE + STATES; // σ of the steps of the planes, f32
 
 /** Bytes of workspace. */
 export const SURVIVOR_BYTES: usize = SIGMAS + 4 * OWN;
-
-/** What survivors feed back to the next step, i16 by place, in units of 1/128 step. */
-// @ts-ignore: decorator
-@inline
-export function fedAt(work: usize): usize {
-  return work + FED;
-}
 
 /** Survivors before the first step. */
 export function beginSurvivors(work: usize): void {
@@ -330,10 +322,10 @@ function highProducts(ab: v128, cd: v128, first: v128, last: v128): v128 {
 }
 
 /**
- * Sums what survivors feed back to step `k`. `coefficients` has U of each plane's error for it, i16; `sigmas` and `inverses` are σ and 1/σ of
- * all steps.
+ * Sums what survivors feed back to step `k`, i16 by place at `to`, in units of 1/128 step. `coefficients` has U of each plane's error for it,
+ * i16; `sigmas` and `inverses` are σ and 1/σ of all steps.
  */
-export function feedNext(work: usize, table: usize, k: usize, coefficients: usize, sigmas: usize, inverses: usize): void {
+export function feedNext(work: usize, table: usize, k: usize, coefficients: usize, sigmas: usize, inverses: usize, to: usize): void {
   const planes = ownOf(table);
   let integers = v128.load(coefficients);
   let more = v128.load(coefficients, 16);
@@ -353,7 +345,6 @@ export function feedNext(work: usize, table: usize, k: usize, coefficients: usiz
   const c23 = v128.shuffle<i32>(integers, integers, 1, 1, 1, 1);
   const c45 = v128.shuffle<i32>(integers, integers, 2, 2, 2, 2);
   const c67 = v128.shuffle<i32>(integers, integers, 3, 3, 3, 3);
-  let to = work + FED;
   for (let x = work + BY_PLACE, end = x + planeBytes(table); x < end; x += 16, to += 32) {
     let a = v128.load(x);
     let b = v128.load(x, STATES);

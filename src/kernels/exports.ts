@@ -199,6 +199,18 @@ export interface KernelExports {
     k: number,
     n: number,
   ): void;
+  /** Scales of a rotated row by its weights with what is fed back to them; ratios of the RMS to them. */
+  targetScales(
+    z: number,
+    fed: number,
+    sequences: number,
+    lane: number,
+    cols: number,
+    groupSize: number,
+    factors: number,
+    scales: number,
+    ratios: number,
+  ): void;
   /** Takes a sequence of a rotated row for the search with feedback, with σ, 1 / σ and targets. */
   takeSequence(
     row: number,
@@ -207,6 +219,7 @@ export interface KernelExports {
     count: number,
     steps: number,
     scales: number,
+    ratios: number,
     groups: number,
     z: number,
     sigmas: number,
@@ -225,7 +238,6 @@ export interface KernelExports {
     missed: number,
     own: number,
     diagonals: number,
-    plain: number,
     errors: number,
     others: number,
     sums: number,
@@ -242,6 +254,8 @@ export interface KernelExports {
   refineOwnBits(table: number): number;
   /** Bytes that the search of `steps` works in. */
   refineScratchBytes(steps: number, table: number): number;
+  /** What the search needs to choose the state anew at which a sequence begins and ends. */
+  prepareSeam(u: number, stride: number, reach: number, ds: number, to: number): void;
   /** The cheapest path of a sequence with error feedback. */
   refineSequence(
     steps: number,
@@ -253,6 +267,7 @@ export interface KernelExports {
     ds: number,
     products: number,
     recent: number,
+    first: number,
     table: number,
     codes: number,
     stride: number,

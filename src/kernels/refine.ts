@@ -3,12 +3,14 @@
 //   Σ_i d_i Σ_k D_k (e_k + Σ_{j<k} e_j U_jk)²,   e = the errors of row i against t_i = w_i + Σ_{j<i} V_ji E_j,   E = w − ŵ
 // so rows go from the first to the last, each with its target t. A trellis' row goes sequence by sequence, which is the order of U, too; a
 // grid's points from left to right. Where a sequence ends for a block of rows, its errors go to the sequences after it in one product, and
-// those of whole blocks to the rows of the next: both by integers of 16 bits (assembly/refine/product.ts).
+// those of whole blocks to the rows of the next: both by integers of 16 bits (assembly/refine/product.ts). A group's scale is the RMS of what
+// is rounded: of its weights; with 2 bits, where errors are large, of its weights with what is fed back.
 
 import type { Arena } from './arena.ts';
 import type { KernelExports } from './exports.ts';
 import { bytesPerRow, codesPerRow, groupsPerRow, isByLabels, isPaths, SEQUENCES } from './layout.ts';
 import { bytesPerWeight, type Matrix, type Operands, type Weights } from './operands.ts';
+import { byGroups, type Groups, groupsOfColumns, isByTargets } from './scaling.ts';
 import { dimensionOf, FACTOR_COLS, ROW_MARGIN } from './sizes.ts';
 import type { Tables } from './tables.ts';
 import { type ColumnPart, coefficientsOf, factoringIn, type Outer, runsOf, type Weighing } from './weighing.ts';
@@ -19,6 +21,8 @@ const BLOCK_ROWS = 32;
 const DEPTH = 128;
 /** What the middle D becomes, and the most: costs are 32-bit integers. */
 const [MIDDLE, MOST] = [64, 255];
+/** Bytes of what chooses the seam of a sequence anew (assembly/refine/seam.ts). */
+const SEAM_BYTES = 88;
 /** Sweeps over the codes of points. */
 const SWEEPS = 2;
 
@@ -52,7 +56,13 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
   type Places = ReturnType<typeof place>;
 
   // Addresses of all that the rows of a matrix need, placed once.
-  function place(matrix: Matrix, weights: Weights, parts: readonly ColumnPart[], outer: Outer | undefined) {
+  function place(
+    matrix: Matrix,
+    weights: Weights,
+    parts: readonly ColumnPart[],
+    outer: Outer | undefined,
+    { factors }: Groups,
+  ) {
     const { rows, cols, grid, groupSize, seed } = matrix;
     memory.reset();
     const ownTable = tables.of(grid);
@@ -88,13 +98,16 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       work: memory.alloc(isTrellis ? exports.refineScratchBytes(steps, table) : exports.refinePointsBytes(cols)),
       ...{ z: f32s(line), inverses: f32s(line), sigmas: f32s(line), values: f32s(line + 16), missed: f32s(line) },
       ...{ working: f32s(line), targets: f32s(line), ds: f32s(line), rowAt: f32s(line), squareAt: f32s(line) },
-      ...{ begins: f32s(line), ends: f32s(line), D: memory.alloc(line * 8), H: memory.alloc(line * 8) },
+      seams: memory.alloc(SEQUENCES * SEAM_BYTES),
+      ...{ begins: f32s(line), ends: f32s(line), D: memory.alloc(line * 8) },
       rotated: f32s(BLOCK_ROWS * (cols + ROW_MARGIN)),
       scaleBits: memory.alloc(rows * groups * 2),
       scaleValues: f32s(BLOCK_ROWS * groups),
+      ratios: f32s(BLOCK_ROWS * groups), // of a group's RMS to its scale
+      scaleFactors: memory.place(factors),
       groupOf: memory.place(groupsOfColumns(cols, groupSize)),
       rowSums: memory.alloc(rows * 16),
-      noted: memory.alloc(32),
+      noted: memory.alloc(16),
       scratch: f32s(cols),
       codes: memory.alloc(BLOCK_ROWS * (vectors + ROW_MARGIN) * 2),
       packed: memory.alloc(rows * bytesPerRow(cols, grid)),
@@ -121,7 +134,7 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     const [rowAt, squareAt, begins, ends] = [at.rowAt, at.squareAt, at.begins, at.ends].map((address) =>
       new Uint32Array(buffer, address, line).fill(0),
     );
-    const [D, H] = [at.D, at.H].map((address) => new Float64Array(buffer, address, line).fill(0));
+    const D = new Float64Array(buffer, at.D, line).fill(0);
     const ds = new Int32Array(buffer, at.ds, line).fill(MIDDLE);
     // Behind a row's end nothing is written: what memory holds there may be NaN.
     for (const address of [at.values, at.missed]) new Float32Array(buffer, address, line).fill(0);
@@ -131,7 +144,6 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       for (let i = 0; i < width; i++) {
         const place = placeOf(start + order[i]);
         D[place] = diagonal[i];
-        H[place] = part.own[i];
         ds[place] = Math.min(MOST, Math.max(1, Math.round((diagonal[i] / middle) * MIDDLE)));
       }
       if (isTrellis) continue;
@@ -143,6 +155,10 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       }
     }
     if (!isTrellis) return;
+    for (const [s, { at: place, count }] of runsOf(parts[0]).entries()) {
+      const [u, stride] = [at.uppers[0] + place * (parts[0].width + 1) * 4, parts[0].width * 4];
+      exports.prepareSeam(u, stride, count, at.ds + s * lane * 4, at.seams + s * SEAM_BYTES);
+    }
     for (const [p, part] of parts.entries()) {
       for (const [i, { own, later }] of laterRuns(part).entries()) {
         exports.packPairs(
@@ -191,14 +207,17 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
       const outer = factoring.outerOf(matrix, weighing);
       const isTrellis = isPaths(grid);
       const sequences = isTrellis ? SEQUENCES : 1;
-      const at = place(matrix, weights, parts, outer);
+      const ofGroups = byGroups(matrix, parts);
+      const at = place(matrix, weights, parts, outer, ofGroups);
       writeParts(matrix, parts, at);
       const { line, lane, groups, vectors } = at;
       const { buffer } = memory.bytes(0, 0);
       const [fed, across] = [at.fed, at.across].map((address) => new Float32Array(buffer, address, BLOCK_ROWS * line));
-      const noted = new Float64Array(buffer, at.noted, 4);
+      const noted = new Float64Array(buffer, at.noted, 2);
       const sums = new Float64Array(buffer, at.rowSums, rows * 2);
       const weighted = new Float64Array(3);
+      const scaleValues = new Float32Array(buffer, at.scaleValues, BLOCK_ROWS * groups);
+      new Float32Array(buffer, at.ratios, BLOCK_ROWS * groups).fill(1);
       const packedBytes = bytesPerRow(cols, grid);
 
       for (let first = 0; first < rows; first += BLOCK_ROWS) {
@@ -214,6 +233,8 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
             ...([at.fed, line, at.factors, at.factorScales, at.pairs, pairsOf(rows), count, first, line] as const),
           );
         }
+        for (let r = 0; r < count; r++) expectOf(r, first + r);
+        if (isByTargets(grid)) chooseScales(matrix, at, first, count);
         for (let s = 0; s < sequences; s++) {
           for (let r = 0; r < count; r++) {
             if (outer) {
@@ -250,18 +271,25 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
         weighted[0] += (outer ? outer.diagonal[row] : 1) * loss;
       }
 
+      // What errors as large as the weights would cost, with feedback and without, while scales are still RMS.
+      function expectOf(r: number, row: number): void {
+        for (let g = 0; g < groups; g++) {
+          const square = scaleValues[r * groups + g] ** 2;
+          weighted[1] += (outer ? outer.diagonal[row] : 1) * square * ofGroups.diagonals[g];
+          weighted[2] += (outer ? outer.own[row] : 1) * square * ofGroups.own[g];
+        }
+      }
+
       function noteOne(r: number, s: number, row: number): void {
         const [own, here] = [s * lane * 4, (r * line + s * lane) * 4];
         noted.fill(0);
         exports.noteSequence(
           ...([lane, at.z + own, at.sigmas + own, at.values + own, at.missed + own, at.targets + own] as const),
-          ...([at.D + own * 2, at.H + own * 2, at.E + here, at.e + here, at.noted] as const),
+          ...([at.D + own * 2, at.E + here, at.e + here, at.noted] as const),
         );
-        const [squared, loss, expected, alone] = noted;
+        const [squared, loss] = noted;
         sums[2 * row] += squared;
         weighted[0] += (outer ? outer.diagonal[row] : 1) * loss;
-        weighted[1] += (outer ? outer.diagonal[row] : 1) * expected;
-        weighted[2] += (outer ? outer.own[row] : 1) * alone;
       }
     },
   };
@@ -281,6 +309,27 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     exports.f16ToF32(scales, at.scaleValues, count * groups);
   }
 
+  // Scales of groups by what is rounded: their RMS with what rows before feed back, and by how much columns before do.
+  function chooseScales({ cols, grid, groupSize }: Matrix, at: Places, first: number, count: number): void {
+    const { lane, line, groups } = at;
+    const sequences = isPaths(grid) ? SEQUENCES : 1;
+    const scales = at.scaleBits + first * groups * 2;
+    for (let r = 0; r < count; r++) {
+      exports.targetScales(
+        ...([
+          at.rotated + r * (cols + ROW_MARGIN) * 4,
+          at.fed + r * line * 4,
+          sequences,
+          lane,
+          cols,
+          groupSize,
+        ] as const),
+        ...([at.scaleFactors, scales + r * groups * 2, at.ratios + r * groups * 4] as const),
+      );
+    }
+    exports.f16ToF32(scales, at.scaleValues, count * groups);
+  }
+
   // The codes of a sequence of row `r` of a block, or of the row.
   function refineOne({ cols, grid }: Matrix, at: Places, r: number, s: number): void {
     const isTrellis = isPaths(grid);
@@ -289,7 +338,14 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
     const count = isTrellis ? Math.ceil((cols - s) / SEQUENCES) : cols;
     exports.takeSequence(
       ...([at.rotated + r * (cols + ROW_MARGIN) * 4, s, isTrellis ? SEQUENCES : 1, count, lane] as const),
-      ...([at.scaleValues + r * at.groups * 4, at.groupOf, at.z + own, at.sigmas + own, at.inverses + own] as const),
+      ...([
+        at.scaleValues + r * at.groups * 4,
+        at.ratios + r * at.groups * 4,
+        at.groupOf,
+        at.z + own,
+        at.sigmas + own,
+        at.inverses + own,
+      ] as const),
       ...([at.fed + here, at.across + here, at.targets + own, at.working] as const),
     );
     if (at.search) {
@@ -304,7 +360,8 @@ export function refinerIn(memory: Arena, exports: KernelExports, tables: Tables,
           at.sigmas + own,
           at.ds + own,
         ] as const),
-        ...([places + s * strides.places * 4, recent + s * strides.recent * 2, at.table] as const),
+        ...([places + s * strides.places * 4, recent + s * strides.recent * 2] as const),
+        ...([at.seams + s * SEAM_BYTES, at.table] as const),
         ...([codesAt(at, r) + s * 2, SEQUENCES, at.values + own, at.work] as const),
       );
     } else {
@@ -365,17 +422,4 @@ function laterRuns(part: ColumnPart) {
 function medianOf(parts: readonly ColumnPart[]): number {
   const all = Float64Array.from(parts.flatMap(({ diagonal }) => [...diagonal])).sort();
   return all[all.length >> 1];
-}
-
-// The group of each column.
-function groupsOfColumns(cols: number, groupSize: number): Int32Array {
-  const groups = new Int32Array(cols);
-  for (let [start, width, group] = [0, groupSize, 0]; start < cols; ) {
-    if (width > cols - start) width /= 2;
-    else {
-      groups.fill(group++, start, start + width);
-      start += width;
-    }
-  }
-  return groups;
 }

@@ -1,6 +1,7 @@
 // Scalar twins of assembly/refine/: the factorisation U D Uᵀ, products of errors, and codes with error feedback, of a trellis' sequence and
 // of a row of grid points.
 
+import { f16ToF32, f32ToF16, floatBits } from '../numerics/float.ts';
 import { type LabelTrellis, labelWindows } from './labels.ts';
 import { gridTable, nearest } from './nearest.ts';
 import { memoryOfTables, type TrellisTables, type Windows, windowsOf } from './trellis.ts';
@@ -8,6 +9,10 @@ import { memoryOfTables, type TrellisTables, type Windows, windowsOf } from './t
 const f = Math.fround;
 
 const WARM_UP = 32;
+/** Steps whose values a state has a part in. */
+const HEAD = 3;
+/** Steps whose residuals say what it costs to change these. */
+const EARLY = 8;
 /** Trellises with so few states have paths that meet soon. */
 const FEW_STATES = 16;
 /** Bits of products of those and U behind the point, and of U of older errors. */
@@ -100,6 +105,8 @@ interface ChosenCode {
 
 interface Survivor {
   cost: number;
+  /** Of each step so far D times what it missed its target by, in 1/128 step. */
+  missed: number[];
   /** Of each step so far the window. */
   windows: number[];
 }
@@ -134,12 +141,12 @@ function searchedOf(trellis: TrellisTables | LabelTrellis): Searched {
   return { ...windowsOf(trellis), step, zero, middles: [64 - middle, middle], forgotten: kept, numberOf };
 }
 
-/** As refineSequence of assembly/refine/search.ts. @param own what errors are counted against @param ds D, the middle 64 */
+/** As refineSequence of assembly/refine/search.ts. @param own what errors are counted against @param ds D, the middle 64 @param reach steps that the first are weighed with */
 export function refineSequence(
-  given: Fed & { own: Float32Array; ds: Int32Array },
+  given: Fed & { own: Float32Array; ds: Int32Array; reach: number },
   trellis: TrellisTables | LabelTrellis,
 ): ChosenCode {
-  const { z, fed, inverses, sigmas, upper, ds } = given;
+  const { z, fed, inverses, sigmas, upper, ds, reach } = given;
   const steps = z.length;
   const { bits, states, integers, next, olds, step, zero, middles, forgotten, numberOf } = searchedOf(trellis);
   const middle = 128 * (middles[0] + middles[1]);
@@ -223,7 +230,7 @@ export function refineSequence(
     return (number % 2 ** forgotten) * (states >> forgotten) + (number >> forgotten);
   };
   let survivors: (Survivor | undefined)[] = Array.from({ length: states }, (_, state) =>
-    state === start ? { cost: 0, windows: [] } : undefined,
+    state === start ? { cost: 0, missed: [], windows: [] } : undefined,
   );
   // The path that feeds older errors back to a block: the cheapest a step before it.
   let [path, coming] = [survivors[start]!, survivors[start]!];
@@ -240,18 +247,64 @@ export function refineSequence(
       const cost = survivor.cost + costOf(target, ds[k], w);
       const best = after[next[w]];
       if (best && cost >= best.cost) continue;
-      after[next[w]] = { cost, windows: [...survivor.windows, w] };
+      const missed = ds[k] * (target + middle - 128 * integers[w]);
+      after[next[w]] = { cost, missed: [...survivor.missed, missed], windows: [...survivor.windows, w] };
     }
     const costs = after.map((survivor) => survivor?.cost ?? Number.POSITIVE_INFINITY);
     const least = Math.min(...costs);
     survivors = after.map((survivor) => survivor && { ...survivor, cost: Math.min(survivor.cost - least, MOST) });
     if ((k + 2) % block === 0) coming = survivors[firstOf(costs, place)]!;
   }
-  const { windows } = survivors[start]!;
+  const isFed = upper.subarray(1, reach).some((u) => u !== 0);
+  const end = steps < WARM_UP || reach < EARLY || states <= FEW_STATES || !isFed ? start : seamAnew();
+  const { windows } = survivors[end]!;
+  windows.splice(0, HEAD, ...headFrom(end, windows));
   return {
     codes: Uint16Array.from(windows, (w) => w % 2 ** bits),
     values: Float32Array.from(windows, (w) => f(step * (integers[w] - zero))),
   };
+
+  // The windows of the first codes of a path from another state.
+  function headFrom(state: number, path: readonly number[]): number[] {
+    return path.slice(0, HEAD).map((window) => {
+      const own = (state << bits) + (window % 2 ** bits);
+      state = next[own];
+      return own;
+    });
+  }
+
+  // The seam's state by what survivors cost, and what the first values add to that.
+  function seamAnew(): number {
+    const costs = survivors.map((survivor) => survivor?.cost ?? MOST);
+    const cheapest = survivors[firstOf(costs, place)]!;
+    const firsts = Array.from({ length: HEAD }, (_, h) => h);
+    const slopes = firsts.map((h) => {
+      let sum = 0;
+      for (let k = h; k < EARLY; k++) sum += cheapest.missed[k] * (h === k ? 1 : upper[h * steps + k]);
+      return sum;
+    });
+    const squares = firsts.map((h) =>
+      firsts.map((i) => {
+        let sum = 0;
+        for (let k = Math.max(h, i); k < reach; k++) {
+          sum += ds[k] * (h === k ? 1 : upper[h * steps + k]) * (i === k ? 1 : upper[i * steps + k]);
+        }
+        return sum;
+      }),
+    );
+    const changed = (state: number) => {
+      const head = headFrom(state, cheapest.windows);
+      const d = head.map((window, h) => 128 * (integers[cheapest.windows[h]] - integers[window]));
+      const alone =
+        d[0] * (d[0] * squares[0][0] + 2 * (d[1] * squares[0][1] + d[2] * squares[0][2])) +
+        d[1] * (d[1] * squares[1][1] + 2 * d[2] * squares[1][2]) +
+        d[2] * d[2] * squares[2][2];
+      return 2 * (d[0] * slopes[0] + d[1] * slopes[1] + d[2] * slopes[2]) + alone;
+    };
+    const order = [...costs.keys()].filter((state) => costs[state] < MOST).sort((a, b) => numberOf(a) - numberOf(b));
+    const all = order.map((state) => 128 * 128 * costs[state] + changed(state));
+    return order[all.indexOf(Math.min(...all))];
+  }
 }
 
 // Of the cheapest states the first by an order.
@@ -271,6 +324,28 @@ function nearestEven(x: number): number {
   const rest = x - low;
   if (rest !== 0.5) return rest < 0.5 ? low : low + 1;
   return low % 2 === 0 ? low : low + 1;
+}
+
+/**
+ * As targetScales of assembly/refine/rows.ts, of one group; `fed` by column.
+ * @returns the new scale as f16 bits, and what z is multiplied by
+ */
+export function targetScale(
+  z: Float32Array,
+  fed: Float32Array,
+  { factor, scale }: { factor: number; scale: number },
+): { bits: number; ratio: number } {
+  const own = f16ToF32(scale);
+  const inverse = own > 0 ? f(1 / own) : 0;
+  let added = 0;
+  for (let k = 0; k < z.length; k++) {
+    const given = f(fed[k] * inverse);
+    added += given * (given + 2 * z[k]);
+  }
+  const square = Math.min(16, Math.max(0.25, 1 + added / z.length));
+  const bits = f32ToF16(floatBits(f(own * f(factor * f(Math.sqrt(square))))));
+  const isHeld = bits > 0 && bits < 0x7c00;
+  return isHeld ? { bits, ratio: f(own / f16ToF32(bits)) } : { bits: scale, ratio: 1 };
 }
 
 /** As refinePoints of assembly/refine/points.ts. @param square (count, count) H; 0 between parts @param begins of each column's part, @param ends behind it */
