@@ -25,6 +25,10 @@ export async function keepOffline(): Promise<void> {
     if (isToReload && isUntouched()) location.reload();
     else settle();
   });
+  // The worker took the page over while it loaded, and nobody heard of it. A load that is one again already has what it can have.
+  const [navigation] = performance.getEntriesByType('navigation') as PerformanceNavigationTiming[];
+  const isLate = serviceWorker.controller && !globalThis.crossOriginIsolated && navigation?.type !== 'reload';
+  if (isLate && isUntouched()) location.reload();
   try {
     if ((await serviceWorker.register('sw.js')).active) settle(); // it was there, and the page was loaded past it
   } catch {
