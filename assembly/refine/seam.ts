@@ -13,7 +13,7 @@ import { beginSteps, costAt, EXCLUDED, setStep, takeAlike } from './steps';
 export const WARM_UP: usize = 32;
 /** Steps whose values a state has a part in. */
 const HEAD: usize = 3;
-/** Steps whose residuals say what it costs to change these: those of all steps say no more. */
+/** Steps whose residuals say what it costs to change these: those of all steps gain little more (DECISIONS.md). */
 export const EARLY: usize = 8;
 
 // The cheapest state, of several the one whose number is lowest, its last digit first.
@@ -101,7 +101,7 @@ export function seamAnew(
     slope2 += residual * <f64>load<f32>(u + (rowBytes << 1) + (k << 2));
     state = <usize>load<u8>(path + k);
   }
-  // What each state costs, and errors changed by d units of 128 in 1/128 step. Where a code leads to, and its integers, by groups turned.
+  // What each state costs, and errors that change by d in 1/128 step. Where a code leads to, and its integers, by groups turned.
   const m = membersLog(table);
   const code0 = <usize>load<u16>(codes);
   const code1 = <usize>load<u16>(codes + (stride << 1));
