@@ -9,7 +9,7 @@ import { trellises } from '../src/grids/trellises.ts';
 import { arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { activationBytes } from '../src/kernels/decoder/sizes.ts';
-import { FORM, integerTable, isBanded } from '../src/kernels/decoder/table.ts';
+import { integerTable, isBanded, setForm } from '../src/kernels/decoder/table.ts';
 import { f32ToBf16, f32ToF16 } from '../src/reference/float.ts';
 import { normals, uniform } from '../tests/bits.ts';
 import {
@@ -83,7 +83,7 @@ async function productsOf(build: string, bytes: Uint8Array<ArrayBuffer>, form: n
   const plans = [...smallGrids, ...largeGrids, ...trellises].map((grid) => {
     const plan = planQuantized({ rows: ROWS, cols: COLS }, { ...grid, groupSize: GROUP_SIZE });
     const table = integerTable(grid);
-    if (isBanded(grid)) table[FORM] = form;
+    if (isBanded(grid)) setForm(table, form);
     return { name: grid.name, plan, table: place(table) };
   });
   const widest = plans.reduce((a, b) => (a.plan.bytes > b.plan.bytes ? a : b)).plan;

@@ -8,7 +8,7 @@ import { smallGrids } from '../src/grids/small.ts';
 import { type Arena, arena } from '../src/kernels/arena.ts';
 import type { DecoderExports } from '../src/kernels/decoder/exports.ts';
 import { activationBytes, bandScratchBytes } from '../src/kernels/decoder/sizes.ts';
-import { FORM, integerGrid, integerTable, isBanded } from '../src/kernels/decoder/table.ts';
+import { integerGrid, integerTable, isBanded, setForm } from '../src/kernels/decoder/table.ts';
 import { bf16ToF32Bits, f16ToF32, f16ToF32Bits, f32ToBf16, f32ToF16, fromBits } from '../src/reference/float.ts';
 import { groupsOf } from '../src/reference/hadamard.ts';
 import * as twin from '../src/reference/linear.ts';
@@ -146,7 +146,7 @@ for (const [build, bytes, form] of builds) {
   ): Float32Array {
     const plan = planQuantized(example, example);
     const bytes = integerTable(grid);
-    if (isBanded(grid)) bytes[FORM] = form;
+    if (isBanded(grid)) setForm(bytes, form);
     const table = place(bytes);
     const store = (address: number): void => {
       if (!isBanded(grid)) {

@@ -25,7 +25,7 @@ export function multiplyBands(
   const bits = load<u32>(table, 8);
   if (bits > 4) several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, true);
   else if (count == 1) few(bands, rowBytes, scales, rows, cols, groupSize, table, x, false, y, stride, scratch);
-  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0 && load<u32>(table, FORM) < EIGHTS) {
+  else if (count == 2 && hasBoth(bits) && load<u8>(table, LABELS) == 0 && load<u8>(table, FORM) < EIGHTS) {
     few(bands, rowBytes, scales, rows, cols, groupSize, table, x, true, y, stride, scratch);
   } else several(bands, rowBytes, scales, rows, cols, groupSize, table, x, count, y, stride, scratch, false);
 }

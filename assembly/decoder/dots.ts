@@ -9,9 +9,8 @@
 //   EIGHTS         as FUSED, eight activations at once (eights.ts): twice as quick where an engine makes two vectors into one
 //   EIGHTS_PAIRS   as PAIRS, eight activations at once: for processors that have no such instruction
 //
-// u and |x| are below 128, so no machine saturates and all give the same. Which form is quicker, a loop tells (src/model/form.ts).
-
-import { FORM } from './table';
+// u and |x| are below 128, so no machine saturates and all give the same. Which form is quicker for one
+// activation, which for several, loops tell (src/model/form.ts).
 
 // @ts-ignore: decorator
 @inline
@@ -23,11 +22,11 @@ export const PAIRS: u32 = 1;
 @inline
 export const EIGHTS: u32 = 2;
 
-/** Whether a table's form is PAIRS, or EIGHTS_PAIRS, which is 3. */
+/** PAIRS or EIGHTS_PAIRS, which is 3. */
 // @ts-ignore: decorator
 @inline
-export function takesPairs(table: usize): bool {
-  return ASC_FEATURE_RELAXED_SIMD && (load<u32>(table, FORM) & 1) == 1;
+export function isPairs(form: u32): bool {
+  return ASC_FEATURE_RELAXED_SIMD && (form & 1) == 1;
 }
 
 /** Bytes of four columns of an activation, narrow: activation.ts. */

@@ -2,9 +2,9 @@
 // sums, each of eight rows, are what keeps a processor's products busy. Such an engine packs what stands side by side: sums are added to
 // memory two by two, and a loop that it would unroll it does not pack, so that each has eight products of a band.
 
-import { FUSED, PAIRS, STEP, addStep, takesPairs } from './dots';
+import { FUSED, PAIRS, STEP, addStep, isPairs } from './dots';
 import { addSums, firstScales, lastScales } from './eight';
-import { ONES } from './table';
+import { FORM, ONES } from './table';
 
 // Eight activations; those beyond `count`, five at least, are the last again.
 // @ts-ignore: decorator
@@ -243,6 +243,6 @@ export function multiplyEights(
   panel: usize, x: usize, apart: usize, bytes: usize, count: usize, table: usize, group: usize, scales: usize, zero: i32,
   sums: usize,
 ): void {
-  if (takesPairs(table)) byPairs(panel, x, apart, bytes, count, table, group, scales, zero, sums);
+  if (isPairs(load<u8>(table, FORM))) byPairs(panel, x, apart, bytes, count, table, group, scales, zero, sums);
   else byFused(panel, x, apart, bytes, count, table, group, scales, zero, sums);
 }

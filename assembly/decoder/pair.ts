@@ -8,9 +8,9 @@
 //   3. panel.ts     `decodePair`: enough to run
 //   4. `runPair`    a loop of its own, for one activation
 
-import { FUSED, PAIRS, STEP, addAlone, beginSteps, endSteps, takesPairs } from './dots';
+import { FUSED, PAIRS, STEP, addAlone, beginSteps, endSteps, isPairs } from './dots';
 import { BY_LABELS, BY_LABELS_OF_THREE, first2, high, integers, last3, low, third2, valuesOf } from './indices';
-import { LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
+import { ALONE, LABELS, MASK, ONES, T0, T1, T2, THIRD } from './table';
 
 // @ts-ignore: decorator
 @inline
@@ -354,6 +354,6 @@ function runPairs(at: usize, before: usize, table: usize, bits: u32, x: usize, e
  * `to`.
  */
 export function runPair(at: usize, before: usize, table: usize, bits: u32, x: usize, end: usize, to: usize): void {
-  if (takesPairs(table)) runPairs(at, before, table, bits, x, end, to);
+  if (isPairs(load<u8>(table, ALONE))) runPairs(at, before, table, bits, x, end, to);
   else runFused(at, before, table, bits, x, end, to);
 }

@@ -383,7 +383,7 @@ export function multiplyPanel(
   panel: usize, x: usize, apart: usize, bytes: usize, count: usize, exceeds: usize, table: usize, group: usize, scales: usize,
   zero: i32, sums: usize,
 ): void {
-  const form = load<u32>(table, FORM);
+  const form = <u32>load<u8>(table, FORM);
   if (ASC_FEATURE_RELAXED_SIMD && form >= EIGHTS) {
     multiplyEights(panel, x, apart, bytes, count, table, group, scales, zero, sums);
   } else if (ASC_FEATURE_RELAXED_SIMD && form == PAIRS) {

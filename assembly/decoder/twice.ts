@@ -207,6 +207,6 @@ export function hasBoth(bits: u32): bool {
 export function bothPair(
   at: usize, before: usize, table: usize, bits: u32, x: usize, apart: usize, end: usize, to: usize,
 ): void {
-  if (load<u32>(table, FORM) == PAIRS) bothPairs(at, before, table, bits, x, apart, end, to);
+  if (load<u8>(table, FORM) == PAIRS) bothPairs(at, before, table, bits, x, apart, end, to);
   else bothFused(at, before, table, bits, x, apart, end, to);
 }

@@ -17,8 +17,8 @@ const LARGEST = 4095;
 const HEADER = 16;
 const LARGEST_TABLE = 16384;
 
-/** Where a table of a grid in bands says which form products take: assembly/decoder/dots.ts. */
-export const FORM = 64;
+// Where a table of a grid in bands says which form products of several activations take, and those of one: assembly/decoder/dots.ts.
+const [FORM, ALONE] = [64, 65];
 /** The form of products that adds four at once, in one instruction where the processor has it. */
 export const FUSED = 0;
 /** The form of products that adds two pairs, which no machine saturates. */
@@ -105,6 +105,16 @@ function bandTable({ step, zero, bits, tables, kept }: Omit<CodeTrellis, 'p'>): 
   if (kept) bytes.fill(2 ** (kept[2] ?? 0) - 1, HEADER + tables.length, FORM);
   bytes.set([...CONSTANTS, kept?.length ?? 0, HIGH_BITS], FORM + 4);
   return bytes;
+}
+
+/**
+ * Has the table of a grid in bands say which form products take.
+ * @param form of several activations
+ * @param alone of one: FUSED or PAIRS
+ */
+export function setForm(table: Uint8Array, form: number, alone = form & PAIRS): void {
+  table[FORM] = form;
+  table[ALONE] = alone;
 }
 
 /** Whether a grid's codes stand in bands in memory: those of trellises, and of 16 values, which is a trellis without memory. */
