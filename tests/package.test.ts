@@ -132,8 +132,8 @@ test('sizes keep to their budgets', async () => {
   // 1.5 kB what is gathered to refine by, 2.8 kB products of eight activations and folded checksums, in both builds.
   // 2 kB are plain weights times several activations, in both builds, 0.1 kB norms of rows, 0.1 kB activations with
   // infinity. 2.2 kB are eights by pairs of products, of relaxed SIMD alone.
-  // 1.4 kB are sums of two products in i16, in both builds.
-  assert.ok(gzip(decoder) <= 242_000, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
+  // 1.4 kB are sums of two products in i16, in both builds, 0.6 kB rows that threads take in parts and inputs that each makes.
+  assert.ok(gzip(decoder) <= 242_800, `decoder: ${decoder.length} bytes minified, ${gzip(decoder)} gzipped`);
 });
 
 test('every subpath resolves under every condition, types first', async () => {

@@ -67,9 +67,9 @@ test('the page is small: what paints first, and all of it without the library', 
   // The core of the library in its worker, which has the kernels that quantize; what runs models comes when it is needed.
   // 1.7 kB of it tell which other program has quantized a checkpoint, 4 kB are parts of several machines, 1.3 kB refining by labels,
   // 2.2 kB products of integers for error feedback and two rows of a factorisation, as base64, 0.2 kB reading weights to where they stay, 0.4 kB workers that
-  // the page starts.
+  // the page starts, 0.4 kB rows that threads take in parts.
   assert.ok(
-    bytesOf([...closure('engine.js')]) <= 154_400,
+    bytesOf([...closure('engine.js')]) <= 155_000,
     `${bytesOf([...closure('engine.js')])} bytes are the engine`,
   );
   assert.not.match(readFileSync(join(BUILT, 'index.html'), 'utf8'), /<script(?![^>]*src=)|<style|style=/);

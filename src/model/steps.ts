@@ -1,11 +1,11 @@
-// Steps that blocks are made of. Every thread runs every step on its share of rows or tokens; an element is computed whole by one
-// thread, in an order that does not depend on the tokens beside it. So neither threads nor batches change a bit.
+// Steps that blocks are made of. Every thread runs every step, on its share of tokens or on the rows that it takes; an element is computed
+// whole by one thread, in an order that does not depend on the tokens beside it. So neither threads nor batches change a bit.
 
 import type { DecoderExports } from '../kernels/decoder/exports.ts';
 import { dtypeCodes } from '../kernels/layout.ts';
 import { applyLinear, integerInput, type Linear, partsOf, ROWS_APART, type Rotation, rotateParts } from './linear.ts';
 import type { End, RopeRegions, State } from './state.ts';
-import { share, type Thread } from './team.ts';
+import { inParts, share, type Thread } from './team.ts';
 
 /**
  * Norms tokens `from` to `end` of the residual stream, 0 for no norm, and rotates them as the matrices that read them want.
@@ -27,6 +27,33 @@ export function normTokens(
   norm(thread, state, weights, first, last - first, to + first * state.dim * 4);
   rotateWhole(thread, rotations, first, last);
 }
+
+/**
+ * Norms `count` tokens of the residual stream, and rotates them as the matrices that read them want. One token every thread norms for itself:
+ * what would wait for one thread has no barrier then.
+ * @returns the vector that this thread reads them from
+ */
+export function readNormed(
+  thread: Thread,
+  state: State,
+  weights: number,
+  rotations: readonly Rotation[],
+  count: number,
+): number {
+  const { index } = thread;
+  if (!readsOwn(thread, state, count)) {
+    normTokens(thread, state, weights, rotations, 0, count);
+    thread.barrier();
+    return 0;
+  }
+  norm(thread, state, weights, 0, 1, state.normed + index * state.dim * 4);
+  rotateWhole(thread, rotations, index, index + 1);
+  return index;
+}
+
+// Activations have room for a vector of each thread.
+const readsOwn = ({ count: threads }: Thread, { batch }: State, count: number): boolean =>
+  count === 1 && threads <= batch;
 
 /** Norms the tokens of the residual stream that `rows` names to the first places, this thread's share of them. */
 export function normOutputs(
@@ -73,9 +100,31 @@ function rotateWhole({ kernels }: Thread, rotations: readonly Rotation[], first:
   }
 }
 
-/** Rotates `count` vectors, from vector `from` on, of an activation that all threads have made. */
+/**
+ * Rotates the vectors of `count` tokens that all threads have made; as readNormed.
+ * @returns the vector that this thread reads them from
+ */
+export function readRotated(thread: Thread, state: State, rotations: readonly Rotation[], count: number): number {
+  const { index } = thread;
+  if (rotations.length === 0) return 0;
+  if (!readsOwn(thread, state, count)) {
+    rotateTokens(thread, rotations, count);
+    return 0;
+  }
+  const own = rotations.map((rotation) => ({ ...rotation, from: rotation.from - index * rotation.cols * 4 }));
+  rotateWhole(thread, own, index, index + 1);
+  return index;
+}
+
+/** Rotates `count` vectors, from vector `from` on, of an activation that all threads have made. Ends at a barrier, if there is a rotation. */
 export function rotateTokens(thread: Thread, rotations: readonly Rotation[], count: number, from = 0): void {
   if (rotations.length === 0) return;
+  if (count >= thread.count) {
+    const [first, end] = tokensOfThread(thread, count);
+    rotateWhole(thread, rotations, from + first, from + end);
+    thread.barrier();
+    return;
+  }
   for (let i = 0; i < rotations.length; i++) {
     const parts = partsOf(rotations[i]);
     const first = from * parts + share(thread.index, thread.count, count * parts, 1);
@@ -91,24 +140,48 @@ export function rotateTokens(thread: Thread, rotations: readonly Rotation[], cou
   thread.barrier();
 }
 
-/** This thread's rows of a product with its input, for `count` tokens from token `from` of the input on, to `y`. */
-export function apply(thread: Thread, state: State, linear: Linear, count: number, y: number, from = 0): void {
+/**
+ * A product with its input, for `count` tokens from vector `from` of the input on, to `y`, in parts of its rows.
+ * @param behind what is done with rows `first` to `end` by the thread that made them
+ */
+export function apply(
+  thread: Thread,
+  state: State,
+  linear: Linear,
+  count: number,
+  y: number,
+  from = 0,
+  behind?: (first: number, end: number) => void,
+): void {
   const { kernels, index } = thread;
-  const first = share(index, thread.count, linear.rows, ROWS_APART);
-  const end = share(index + 1, thread.count, linear.rows, ROWS_APART);
-  applyLinear(kernels, linear, from, count, y, first, end, state.scratch[index]);
+  inRows(thread, linear.rows, linear.cols * count, (first, end) => {
+    applyLinear(kernels, linear, from, count, y, first, end, state.scratch[index]);
+    behind?.(first, end);
+  });
 }
 
-/** Logits of `count` outputs, from output `first` on: this thread's part of the vocabulary, scaled and capped as the model has it. */
+/** Work on `rows`, in parts. @param products of a row */
+export function inRows(
+  thread: Thread,
+  rows: number,
+  products: number,
+  work: (first: number, end: number) => void,
+): void {
+  inParts(thread, rows, ROWS_APART, LEAST_PRODUCTS / products, work);
+}
+
+/** Products of a part: some microseconds. To take one costs a few hundredths of that. */
+const LEAST_PRODUCTS = 1 << 18;
+
+/** Logits of `count` outputs, from output `first` on, in parts of the vocabulary, scaled and capped as the model has it. */
 export function applyHead(thread: Thread, state: State, end: End, count: number, first = 0): void {
-  const { kernels, index } = thread;
+  const { kernels } = thread;
   const { head, logits, logitScale, logitCap, vocabSize } = end;
-  apply(thread, state, head, count, logits, first);
-  const from = share(index, thread.count, vocabSize, ROWS_APART);
-  const some = share(index + 1, thread.count, vocabSize, ROWS_APART) - from;
-  for (let j = 0; j < count; j++) {
-    const address = logits + (j * vocabSize + from) * 4;
-    if (logitScale !== 1) kernels.scale(address, logitScale, some);
-    if (logitCap !== 0) kernels.softCap(address, logitCap, some);
-  }
+  apply(thread, state, head, count, logits, first, (from, to) => {
+    for (let j = 0; j < count; j++) {
+      const address = logits + (j * vocabSize + from) * 4;
+      if (logitScale !== 1) kernels.scale(address, logitScale, to - from);
+      if (logitCap !== 0) kernels.softCap(address, logitCap, to - from);
+    }
+  });
 }

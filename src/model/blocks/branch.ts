@@ -2,10 +2,10 @@
 // multiplier m where the model has them. Every kind of block ends so.
 
 import type { BranchSpec } from '../../families/architecture.ts';
-import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import type { Linear, Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
-import { apply, rotateTokens, tokensOfThread } from '../steps.ts';
-import { share, type Thread } from '../team.ts';
+import { apply, readRotated, tokensOfThread } from '../steps.ts';
+import type { Thread } from '../team.ts';
 import type { Back, BlockPlanner } from './block.ts';
 
 /** The end of a block: what is added to the residual stream. */
@@ -48,22 +48,22 @@ export function planBranch(planner: BlockPlanner, spec: BranchSpec, input: numbe
 
 /** x += m · norm(W y), for all tokens of a pass. Ends at a barrier. */
 export function addBranch(thread: Thread, state: State, branch: Branch, count: number): void {
-  const { kernels, index } = thread;
+  const { kernels } = thread;
   const { x, y, dim, epsilon } = state;
   const { output, postNorm, multiplier } = branch;
   const scalar = scalarOf(thread, branch.scalar);
-  rotateTokens(thread, branch.rotations, count);
-  apply(thread, state, output, count, y);
+  const vector = readRotated(thread, state, branch.rotations, count);
   if (postNorm === 0) {
-    const first = share(index, thread.count, dim, ROWS_APART);
-    const end = share(index + 1, thread.count, dim, ROWS_APART);
-    for (let j = 0; j < count; j++) {
-      const offset = (j * dim + first) * 4;
-      if (multiplier !== 1) kernels.scale(y + offset, multiplier, end - first);
-      kernels.add(x + offset, y + offset, end - first);
-      if (scalar !== 1) kernels.scale(x + offset, scalar, end - first);
-    }
+    apply(thread, state, output, count, y, vector, (first, end) => {
+      for (let j = 0; j < count; j++) {
+        const offset = (j * dim + first) * 4;
+        if (multiplier !== 1) kernels.scale(y + offset, multiplier, end - first);
+        kernels.add(x + offset, y + offset, end - first);
+        if (scalar !== 1) kernels.scale(x + offset, scalar, end - first);
+      }
+    });
   } else {
+    apply(thread, state, output, count, y, vector);
     thread.barrier();
     const [first, end] = tokensOfThread(thread, count);
     const [offset, floats] = [first * dim * 4, (end - first) * dim];

@@ -14,7 +14,7 @@ import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
 import type { Pass } from '../pass.ts';
 import { type Recurrent, stateAt } from '../recurrent.ts';
 import type { State } from '../state.ts';
-import { apply, copyFloats, normTokens, tokensOfThread } from '../steps.ts';
+import { apply, copyFloats, readNormed, tokensOfThread } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { Branch } from './branch.ts';
 
@@ -95,10 +95,9 @@ export function applyDeltaRule(
 ): void {
   const { count } = pass;
   const { inputs, joined, joinedGates, parts, gates, betas, decays } = block;
-  normTokens(thread, state, block.norm, block.rotations, 0, count);
-  thread.barrier();
+  const vector = readNormed(thread, state, block.norm, block.rotations, count);
   const places = joined ? [joined, joinedGates] : [parts, gates, betas, decays];
-  for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
+  for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i], vector);
   thread.barrier();
   if (joined) {
     part(thread, block, count);

@@ -3,9 +3,9 @@
 
 import type { Activation, FeedForwardSpec } from '../../families/architecture.ts';
 import type { DecoderExports } from '../../kernels/decoder/exports.ts';
-import { type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import { applyLinear, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
-import { apply, copyFloats, normTokens } from '../steps.ts';
+import { apply, copyFloats, inRows, normTokens, readNormed } from '../steps.ts';
 import { share, type Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
 import {
@@ -84,18 +84,8 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   replace: replaceBranchWeight,
 
   forward(thread, state, block, { count }) {
-    const { kernels, index } = thread;
-    const { hidden, gated, upper } = block;
-    normTokens(thread, state, block.norm, block.rotations, 0, count);
-    thread.barrier();
-    applyInputs(thread, state, block, count);
-    const first = share(index, thread.count, hidden, ROWS_APART);
-    const end = share(index + 1, thread.count, hidden, ROWS_APART);
-    const activate = STEPS[block.activation].run(kernels);
-    for (let j = 0; j < count; j++) {
-      const offset = (j * hidden + first) * 4;
-      activate(gated + offset, upper + offset, end - first);
-    }
+    const vector = readNormed(thread, state, block.norm, block.rotations, count);
+    applyInputs(thread, state, block, count, vector);
     thread.barrier();
     addBranch(thread, state, block.branch, count);
   },
@@ -109,24 +99,17 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   }),
 
   back(back, block) {
-    const { thread, state, draws, floats, dNormed } = back;
+    const { thread, state, draws, dNormed } = back;
     const { kernels, barrier } = thread;
     const { count: tokens } = back.pass;
     const { gated, upper, norm, hidden, inputs, fused, branch, activation } = block;
     const [before, dGate, dUp, dFused] = ['gate', 'dGate', 'dUp', 'dFused'].map((name) => back.region(name));
-    const step = STEPS[activation];
-    const [activate, activateBack] = [step.run(kernels), step.back(kernels)];
+    const activateBack = STEPS[activation].back(kernels);
 
     back.restore();
     normTokens(thread, state, norm, [], 0, tokens);
     barrier();
-    applyInputs(thread, state, block, tokens);
-    const [first, end] = back.part(hidden, ROWS_APART);
-    for (let j = 0; j < tokens; j++) {
-      const offset = (j * hidden + first) * 4;
-      floats.copyWithin((before + offset) / 4, (gated + offset) / 4, (gated + offset) / 4 + end - first);
-      activate(gated + offset, upper + offset, end - first);
-    }
+    applyInputs(thread, state, block, tokens, 0, before);
     barrier();
     const dOutput = branchBack(back, branch);
     back.transposed(dGate, [branch.output, dOutput]);
@@ -153,18 +136,42 @@ export const feedForward: BlockKind<FeedForwardSpec, FeedForward> = {
   },
 };
 
-// Gates and ups of all tokens, this thread's columns.
-function applyInputs(thread: Thread, state: State, block: FeedForward, count: number): void {
+// Gates and ups of all tokens, and f(gate) ∘ up. @param before where gates are kept, 0 for nowhere
+function applyInputs(
+  thread: Thread,
+  state: State,
+  block: FeedForward,
+  count: number,
+  vector: number,
+  before = 0,
+): void {
   const { kernels, index } = thread;
-  const { inputs, hidden, fused, gated, upper } = block;
-  const places = fused ? [fused] : [gated, upper]; // without a gate, the first alone
-  for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
-  if (!fused) return;
+  const { inputs, hidden, fused, gated, upper, activation } = block;
+  const step = STEPS[activation].run(kernels);
+  const activate = (first: number, end: number): void => {
+    for (let j = 0; j < count; j++) {
+      const offset = (j * hidden + first) * 4;
+      if (before) copyFloats(kernels, gated + offset, end - first, before + offset);
+      step(gated + offset, upper + offset, end - first);
+    }
+  };
+  if (!fused) {
+    const places = [gated, upper]; // without a gate, the first alone
+    inRows(thread, hidden, inputs.length * inputs[0].cols * count, (first, end) => {
+      for (let i = 0; i < inputs.length; i++) {
+        applyLinear(kernels, inputs[i], vector, count, places[i], first, end, state.scratch[index]);
+      }
+      activate(first, end);
+    });
+    return;
+  }
+  apply(thread, state, inputs[0], count, fused, vector);
   thread.barrier();
   const first = share(index, thread.count, hidden, ROWS_APART);
-  const some = share(index + 1, thread.count, hidden, ROWS_APART) - first;
+  const end = share(index + 1, thread.count, hidden, ROWS_APART);
   for (let j = 0; j < count; j++) {
-    copyFloats(kernels, fused + (2 * j * hidden + first) * 4, some, gated + (j * hidden + first) * 4);
-    copyFloats(kernels, fused + ((2 * j + 1) * hidden + first) * 4, some, upper + (j * hidden + first) * 4);
+    copyFloats(kernels, fused + (2 * j * hidden + first) * 4, end - first, gated + (j * hidden + first) * 4);
+    copyFloats(kernels, fused + ((2 * j + 1) * hidden + first) * 4, end - first, upper + (j * hidden + first) * 4);
   }
+  activate(first, end);
 }

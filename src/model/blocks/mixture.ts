@@ -3,10 +3,10 @@
 // slots, in rounds of as many as there are slots.
 
 import type { ExpertsSpec } from '../../families/architecture.ts';
-import { applyLinear, type Linear, moved, ROWS_APART, type Rotation } from '../linear.ts';
+import { applyLinear, type Linear, moved, type Rotation } from '../linear.ts';
 import type { State } from '../state.ts';
-import { apply, copyFloats, normTokens, rotateTokens, tokensOfThread } from '../steps.ts';
-import { share, type Thread } from '../team.ts';
+import { apply, copyFloats, inRows, normTokens, rotateTokens, tokensOfThread } from '../steps.ts';
+import type { Thread } from '../team.ts';
 import type { Slots } from './block.ts';
 import { scalarOf } from './branch.ts';
 import { STEPS } from './feedforward.ts';
@@ -107,6 +107,8 @@ export function mix(thread: Thread, state: State, block: Experts, count: number)
   const { x, y, dim } = state;
   const { kernels, index, barrier } = thread;
   const { shared, apart } = block;
+  const sums = apart?.mixture ?? y;
+  const floats = new Float32Array(thread.ints.buffer);
   const pairs = takePairs(thread, state, block, count);
   const rounds = roundsOf(block.slots, pairs);
   for (let i = 0; i < rounds.length; i++) {
@@ -117,26 +119,26 @@ export function mix(thread: Thread, state: State, block: Experts, count: number)
     barrier();
     const last = runs[runs.length - 1];
     rotateTokens(thread, block.rotations, last.from + last.count - runs[0].from, runs[0].from);
-    putOut(thread, state, resident, runs);
-  }
-
-  const first = share(index, thread.count, dim, ROWS_APART);
-  const end = share(index + 1, thread.count, dim, ROWS_APART);
-  if (shared) rotateTokens(thread, shared.rotations, count);
-  if (shared) apply(thread, state, shared.down, count, y);
-  const sums = apart?.mixture ?? y;
-  const floats = new Float32Array(thread.ints.buffer);
-  for (let token = 0; token < count; token++) {
-    const address = sums + (token * dim + first) * 4;
-    if (shared?.weight) kernels.scale(address, floats[shared.shares / 4 + token], end - first);
-    if (!shared || apart) thread.ints.fill(0, address / 4, address / 4 + end - first);
-    addOutputs(thread, block, pairs, token, first, end, address, block.outputs, floats);
-    if (!apart) kernels.add(x + (token * dim + first) * 4, address, end - first);
+    const isLast = i + 1 === rounds.length;
+    if (isLast && shared) rotateTokens(thread, shared.rotations, count);
+    putOut(thread, state, resident, runs, isLast ? sumUp : undefined);
   }
   barrier();
   if (!apart) return;
   addParts(thread, state, apart, count);
   barrier();
+
+  // What experts gave, to the residual stream or to the sums of the mixture.
+  function sumUp(first: number, end: number): void {
+    if (shared) applyLinear(kernels, shared.down, 0, count, y, first, end, state.scratch[index]);
+    for (let token = 0; token < count; token++) {
+      const address = sums + (token * dim + first) * 4;
+      if (shared?.weight) kernels.scale(address, floats[shared.shares / 4 + token], end - first);
+      if (!shared || apart) thread.ints.fill(0, address / 4, address / 4 + end - first);
+      addOutputs(thread, block, pairs, token, first, end, address, block.outputs, floats);
+      if (!apart) kernels.add(x + (token * dim + first) * 4, address, end - first);
+    }
+  }
 }
 
 // What the router, the experts and the shared expert read: this thread's tokens.
@@ -154,10 +156,9 @@ export function takePairs(thread: Thread, state: State, block: Experts, count: n
   thread.barrier();
   apply(thread, state, router, count, logits);
   if (shared) {
-    if (shared.weight) apply(thread, state, shared.weight, count, shared.shares);
-    apply(thread, state, shared.gate, count, shared.gated);
-    apply(thread, state, shared.up, count, shared.upper);
-    gateOwn(thread, block.activation, shared, 0, count, before);
+    const { weight, shares, gate, up } = shared;
+    if (weight) apply(thread, state, weight, count, shares);
+    gateRows(thread, state, block.activation, { gate, up }, shared, 0, count, before);
   }
   thread.barrier();
   const [first, end] = tokensOfThread(thread, count);
@@ -190,66 +191,69 @@ function inSlots(
   return { ...block, experts };
 }
 
-/** Gate and up of all pairs, and f(gate) ∘ up: this thread's rows. @param before where gates are kept, 0 for nowhere */
+/** Gate and up of all pairs, and f(gate) ∘ up, in parts. @param before where gates are kept, 0 for nowhere */
 export function gatePairs(thread: Thread, state: State, block: Experts, runs: readonly ExpertRun[], before = 0): void {
-  const { kernels, index } = thread;
-  const { width, gated, upper, activation } = block;
-  const first = share(index, thread.count, width, ROWS_APART);
-  const end = share(index + 1, thread.count, width, ROWS_APART);
   for (const { expert, from, count } of runs) {
-    const { gate, up } = block.experts[expert];
-    const begin = from * width * 4;
-    if (!up) {
-      const both = upper + 2 * begin;
-      applyLinear(kernels, gate, from, count, both, 2 * first, 2 * end, state.scratch[index]);
-      for (let j = 0; j < count; j++) {
-        const offset = (j * width + first) * 4;
-        kernels.clampedGate(both + 2 * offset, gated + begin + offset, end - first);
-      }
-      continue;
-    }
-    applyLinear(kernels, gate, from, count, gated + begin, first, end, state.scratch[index]);
-    applyLinear(kernels, up, from, count, upper + begin, first, end, state.scratch[index]);
-    gateOwn(thread, activation, block, from, count, before);
+    gateRows(thread, state, block.activation, block.experts[expert], block, from, count, before);
   }
 }
 
-// f(gate) ∘ up of `count` vectors from vector `from` on: this thread's rows.
-function gateOwn(
+// Gate and up of an expert, and f(gate) ∘ up, for `count` vectors from vector `from` on, in parts.
+function gateRows(
   thread: Thread,
+  state: State,
   activation: ExpertsSpec['activation'],
-  hidden: Hidden,
+  { gate, up }: Pick<Expert, 'gate' | 'up'>,
+  { width, gated, upper }: Hidden,
   from: number,
   count: number,
   before: number,
 ): void {
-  const { width, gated, upper } = hidden;
-  const first = share(thread.index, thread.count, width, ROWS_APART);
-  const end = share(thread.index + 1, thread.count, width, ROWS_APART);
-  if (activation === 'clamped') return; // done already, of both in one
-  const gate = STEPS[activation].run(thread.kernels);
-  for (let j = from; j < from + count; j++) {
-    const offset = (j * width + first) * 4;
-    if (before) copyFloats(thread.kernels, gated + offset, end - first, before + offset);
-    gate(gated + offset, upper + offset, end - first);
-  }
+  const { kernels, index } = thread;
+  const scratch = state.scratch[index];
+  const begin = from * width * 4;
+  inRows(thread, width, 2 * gate.cols * count, (first, end) => {
+    if (activation === 'clamped' || !up) {
+      const both = upper + 2 * begin; // rows of gate and up in turn
+      applyLinear(kernels, gate, from, count, both, 2 * first, 2 * end, scratch);
+      for (let j = 0; j < count; j++) {
+        const offset = (j * width + first) * 4;
+        kernels.clampedGate(both + 2 * offset, gated + begin + offset, end - first);
+      }
+      return;
+    }
+    applyLinear(kernels, gate, from, count, gated + begin, first, end, scratch);
+    applyLinear(kernels, up, from, count, upper + begin, first, end, scratch);
+    const step = STEPS[activation].run(kernels);
+    for (let j = from; j < from + count; j++) {
+      const offset = (j * width + first) * 4;
+      if (before) copyFloats(kernels, gated + offset, end - first, before + offset);
+      step(gated + offset, upper + offset, end - first);
+    }
+  });
 }
 
-/** What each pair's expert gives: this thread's rows. */
+/**
+ * What each pair's expert gives, in parts of its rows.
+ * @param behind what is done with rows `first` to `end` by the thread that made them
+ */
 export function putOut(
   thread: Thread,
   state: State,
-  { experts, outputs, router }: Experts,
+  { experts, outputs, router, width }: Experts,
   runs: readonly ExpertRun[],
+  behind?: (first: number, end: number) => void,
 ): void {
   const { kernels, index } = thread;
   const { cols: dim } = router;
-  const first = share(index, thread.count, dim, ROWS_APART);
-  const end = share(index + 1, thread.count, dim, ROWS_APART);
-  for (const { expert, from, count } of runs) {
-    const { down } = experts[expert];
-    applyLinear(kernels, down, from, count, outputs + from * dim * 4, first, end, state.scratch[index]);
-  }
+  const vectors = runs.reduce((sum, { count }) => sum + count, 0);
+  inRows(thread, dim, vectors * width, (first, end) => {
+    for (const { expert, from, count } of runs) {
+      const { down } = experts[expert];
+      applyLinear(kernels, down, from, count, outputs + from * dim * 4, first, end, state.scratch[index]);
+    }
+    behind?.(first, end);
+  });
 }
 
 /** Adds to `to` what a token's experts gave, times their weights: columns `first` to `end`. @param room where the products go, (pairs, dim) */

@@ -2,10 +2,10 @@
 // one part is the id's own, of a table beside the embeddings, the other is made of the embedding, before the first layer.
 
 import type { PerLayerSpec } from '../../families/architecture.ts';
-import { decodeRow, type Linear, ROWS_APART, type Rotation } from '../linear.ts';
+import { decodeRow, type Linear, type Rotation } from '../linear.ts';
 import type { Begin, State } from '../state.ts';
-import { apply, copyFloats, normTokens, rotateTokens, tokensOfThread } from '../steps.ts';
-import { share, type Thread } from '../team.ts';
+import { apply, copyFloats, readNormed, readRotated, tokensOfThread } from '../steps.ts';
+import type { Thread } from '../team.ts';
 import type { BlockKind } from './block.ts';
 import { addBranch, type Branch, branchBack, branchGradients, planBranch } from './branch.ts';
 
@@ -83,19 +83,17 @@ export const perLayer: BlockKind<PerLayerSpec, PerLayer> = {
 
 // gelu(gate x) ∘ vector. Ends at a barrier. @param before where gates are kept, 0 for nowhere
 function gateTokens(thread: Thread, state: State, block: PerLayer, count: number, before = 0): void {
-  const { kernels, index } = thread;
+  const { kernels } = thread;
   const { gate, gated } = block;
-  normTokens(thread, state, 0, block.rotations, 0, count); // as it is
-  thread.barrier();
-  apply(thread, state, gate, count, gated);
-  const first = share(index, thread.count, gate.rows, ROWS_APART);
-  const length = share(index + 1, thread.count, gate.rows, ROWS_APART) - first;
-  for (let j = 0; j < count; j++) {
-    const vector = state.perLayer + (j * state.perLayerFloats + block.first + first) * 4;
-    const offset = (j * gate.rows + first) * 4;
-    if (before) copyFloats(kernels, gated + offset, length, before + offset);
-    kernels.geluTimes(gated + offset, vector, length);
-  }
+  const vector = readNormed(thread, state, 0, block.rotations, count); // as it is
+  apply(thread, state, gate, count, gated, vector, (first, end) => {
+    for (let j = 0; j < count; j++) {
+      const own = state.perLayer + (j * state.perLayerFloats + block.first + first) * 4;
+      const offset = (j * gate.rows + first) * 4;
+      if (before) copyFloats(kernels, gated + offset, end - first, before + offset);
+      kernels.geluTimes(gated + offset, own, end - first);
+    }
+  });
   thread.barrier();
 }
 
@@ -105,8 +103,8 @@ export function embedLayers(thread: Thread, state: State & Begin, count: number,
   const { perLayer, perLayerFloats, perLayerInputs, dim, epsilon, scratch } = state;
   if (!perLayerInputs) return;
   const { width, embedding, projection, rotations, norm, rows } = perLayerInputs;
-  rotateTokens(thread, rotations, count);
-  apply(thread, state, projection, count, perLayer);
+  const vector = readRotated(thread, state, rotations, count);
+  apply(thread, state, projection, count, perLayer, vector);
   thread.barrier();
   const [first, end] = tokensOfThread(thread, count);
   for (let j = first; j < end; j++) {

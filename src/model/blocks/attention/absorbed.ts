@@ -7,7 +7,7 @@ import { attendCached, type BlockCache, store } from '../../cache.ts';
 import type { DenseLinear, Linear, Rotation } from '../../linear.ts';
 import type { Pass } from '../../pass.ts';
 import type { State } from '../../state.ts';
-import { apply, copyFloats, normTokens, rotateTokens, tokensOfThread } from '../../steps.ts';
+import { apply, copyFloats, readNormed, readRotated, tokensOfThread } from '../../steps.ts';
 import { share, type Thread } from '../../team.ts';
 import type { Branch } from '../branch.ts';
 
@@ -70,17 +70,16 @@ interface BeforeAbsorbed {
 export function attendAbsorbed(thread: Thread, state: State, block: Latent, pass: Pass, before?: BeforeAbsorbed): void {
   const { count } = pass;
   const { queryLatent, queries, headQueries } = block;
-  normTokens(thread, state, block.norm, block.rotations, 0, count);
-  thread.barrier();
-  apply(thread, state, block.latent, count, block.rows);
-  if (queryLatent) apply(thread, state, queryLatent.weight, count, queryLatent.values);
-  else apply(thread, state, queries, count, headQueries);
+  const vector = readNormed(thread, state, block.norm, block.rotations, count);
+  apply(thread, state, block.latent, count, block.rows, vector);
+  if (queryLatent) apply(thread, state, queryLatent.weight, count, queryLatent.values, vector);
+  else apply(thread, state, queries, count, headQueries, vector);
   thread.barrier();
   keepLatents(thread, state, block, pass, before);
   if (queryLatent) {
     thread.barrier();
-    rotateTokens(thread, queryLatent.rotations, count);
-    apply(thread, state, queries, count, headQueries);
+    const vector = readRotated(thread, state, queryLatent.rotations, count);
+    apply(thread, state, queries, count, headQueries, vector);
   }
   thread.barrier();
   attendHeads(thread, state, block, pass);

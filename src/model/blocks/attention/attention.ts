@@ -8,7 +8,7 @@ import { attendCached, type BlockCache, keyAt, store, valueAt } from '../../cach
 import type { Linear, Rotation } from '../../linear.ts';
 import type { Pass } from '../../pass.ts';
 import type { State } from '../../state.ts';
-import { apply, copyFloats, normTokens, tokensOfThread } from '../../steps.ts';
+import { apply, copyFloats, readNormed, tokensOfThread } from '../../steps.ts';
 import { share, type Thread } from '../../team.ts';
 import type { Back, BlockKind } from '../block.ts';
 import {
@@ -191,17 +191,16 @@ interface BeforeAttention {
 function mixTokens(thread: Thread, state: State, block: Attention, pass: Pass, before?: BeforeAttention): void {
   const { count } = pass;
   const { inputs, fused, gatedQueries, queries, keys, values } = block;
-  normTokens(thread, state, block.norm, block.rotations, 0, count);
-  thread.barrier();
+  const vector = readNormed(thread, state, block.norm, block.rotations, count);
   const places = fused ? [fused] : [gatedQueries || queries, keys, values];
-  for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i]);
+  for (let i = 0; i < inputs.length; i++) apply(thread, state, inputs[i], count, places[i], vector);
   thread.barrier();
   if (fused || gatedQueries || inputs.length === 2 || block.normOf === 'row') {
     prepareRows(thread, state, block, count, before);
     thread.barrier();
   }
   placeHeads(thread, state, block, pass, before);
-  thread.barrier();
+  if (!ownsGroups(thread, block)) thread.barrier();
   attendHeads(thread, state, block, pass, before);
   thread.barrier();
 }
@@ -236,6 +235,21 @@ function prepareRows(thread: Thread, state: State, block: Attention, count: numb
   normRows(keys, narrow, kNorm, before?.k ?? 0);
 }
 
+// Whether a thread attends to nothing but what it has placed: then it need not wait for others.
+const ownsGroups = ({ count }: Thread, { kvHeads }: Attention): boolean => kvHeads % count === 0;
+
+// This thread's heads, of all in a row: those of q, of k, of v.
+function headsOfThread(thread: Thread, block: Attention): number[] {
+  const { heads, kvHeads, borrows } = block;
+  const part = (first: number, total: number) => {
+    const end = first + share(thread.index + 1, thread.count, total, 1);
+    const from = first + share(thread.index, thread.count, total, 1);
+    return Array.from({ length: end - from }, (_, i) => from + i);
+  };
+  if (!ownsGroups(thread, block)) return part(0, borrows ? heads : heads + 2 * kvHeads);
+  return [...part(0, heads), ...(borrows ? [] : [...part(heads, kvHeads), ...part(heads + kvHeads, kvHeads)])];
+}
+
 // Heads of queries and keys are normed, if the model does so, and turned to their positions; keys and values go to the cache.
 function placeHeads(
   thread: Thread,
@@ -244,14 +258,11 @@ function placeHeads(
   { segments }: Pass,
   before?: BeforeAttention,
 ): void {
-  // The heads of all three in a row are shared among the threads: heads of q, of k, of v.
-  const { kernels, index } = thread;
+  const { kernels } = thread;
   const { heads, kvHeads, headDim, cache, normOf } = block;
   const rope = block.rope < 0 ? undefined : state.ropes[block.rope];
-  const total = block.borrows ? heads : heads + 2 * kvHeads;
-  const end = share(index + 1, thread.count, total, 1);
   const bytes = headDim * 4;
-  for (let head = share(index, thread.count, total, 1); head < end; head++) {
+  for (const head of headsOfThread(thread, block)) {
     const isQuery = head < heads;
     const isKey = !isQuery && head < heads + kvHeads;
     const headOfRegion = isQuery ? head : isKey ? head - heads : head - heads - kvHeads;
