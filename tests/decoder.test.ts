@@ -124,6 +124,17 @@ for (const size of [2, 3]) {
   });
 }
 
+test('more threads than a pass has room for tokens give the same bits', async () => {
+  const config = configs.llama;
+  const folder = modelFolder(config, randomFile(config));
+  const alone = await loadAlone(folder, { context: 2 });
+  const team = await loadAlone(folder, { context: 2, threads: await startThreads(3) });
+  for (const [from, id] of [7, 8].entries()) {
+    sameBits(await team.forward([id], { from }), await alone.forward([id], { from }));
+  }
+  await team.close();
+});
+
 test('extend() with `from` keeps the cache up to there, and gives the bits of a new start', async () => {
   const [model, other] = [await tiny(), await tiny()];
   await model.forward(ids, { logits: 'none' });

@@ -9,8 +9,8 @@
 //   EIGHTS         as FUSED, eight activations at once (eights.ts): twice as quick where an engine makes two vectors into one
 //   EIGHTS_PAIRS   as PAIRS, eight activations at once: for processors that have no such instruction
 //
-// u and |x| are below 128, so no machine saturates and all give the same. Which form is quicker for one
-// activation, which for several, loops tell (src/model/form.ts).
+// u and |x| are below 128, so no machine saturates and all give the same. Which form is quicker, for one activation and for several, loops
+// tell (src/model/form.ts).
 
 // @ts-ignore: decorator
 @inline

@@ -10,13 +10,13 @@ import type { Filling } from './loading/batches.ts';
 const [COLS, GROUP_SIZE] = [1024, 1024];
 /** Several activations. */
 const SEVERAL = 8;
-/** Products of a loop, one for each activation: some 100 µs. */
+/** Products of a loop with single activations, of as many calls as have so many: some 100 µs. */
 const PRODUCTS = 320;
 /** Loops of each form, in turns. Engines compile what has run some hundred times. */
 const ROUNDS = 4;
 /**
  * The share of the first form's time that another one may take at most. Eights take 0.74 to 0.79 of it, and less, where they are what they are
- * for; 0.87 to 0.93 before an engine has compiled them, and more than all of it in one that does not pack vectors.
+ * for; 0.87 to 0.93 before an engine has compiled them, and 1.3 and more in one that does not pack vectors.
  */
 const SHARES: readonly number[] = [1, 0.95, 0.84, 0.84];
 
@@ -46,6 +46,7 @@ function quickest(places: readonly Filling[], count: number): number {
 export function prepareForms(places: readonly Filling[]): void {
   if (forms.length > 1) for (const count of [SEVERAL, 1]) timesOf(places[0], count);
 }
+
 // Milliseconds of the quickest loop of each form; of all loops where a clock is too coarse for one. Works where blocks of weights are
 // staged; a model so small that this has no room runs as it is.
 function timesOf({ kernels, buffer, layout }: Filling, count: number): number[] | undefined {

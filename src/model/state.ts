@@ -34,7 +34,7 @@ export interface State {
   readonly ropes: readonly RopeRegions[];
   /** (batch, dim), the residual stream. */
   readonly x: number;
-  /** What the next weights read: (batch, dim). */
+  /** What the next weights read: (batch, dim); of one token a copy in the row of each thread. */
   readonly normed: number;
   /** Room for what a weight gives before it is added: (batch, dim). */
   readonly y: number;

@@ -29,8 +29,8 @@ export function normTokens(
 }
 
 /**
- * Norms `count` tokens of the residual stream, and rotates them as the matrices that read them want. One token every thread norms for itself:
- * what would wait for one thread has no barrier then.
+ * Norms `count` tokens of the residual stream, which stand behind a barrier, and rotates them as the matrices that read them want. One token
+ * every thread norms for itself, in the row of its index: nobody waits for one thread. Several have a barrier behind them.
  * @returns the vector that this thread reads them from
  */
 export function readNormed(
@@ -101,7 +101,8 @@ function rotateWhole({ kernels }: Thread, rotations: readonly Rotation[], first:
 }
 
 /**
- * Rotates the vectors of `count` tokens that all threads have made; as readNormed.
+ * Rotates the vectors of `count` tokens, which stand behind a barrier. One token every thread rotates for itself; several have a barrier behind
+ * them, if there is a rotation.
  * @returns the vector that this thread reads them from
  */
 export function readRotated(thread: Thread, state: State, rotations: readonly Rotation[], count: number): number {
@@ -170,7 +171,7 @@ export function inRows(
   inParts(thread, rows, ROWS_APART, LEAST_PRODUCTS / products, work);
 }
 
-/** Products of a part: some microseconds. To take one costs a few hundredths of that. */
+/** Products of a small part: some microseconds. To take one costs a few hundredths of that. */
 const LEAST_PRODUCTS = 1 << 18;
 
 /** Logits of `count` outputs, from output `first` on, in parts of the vocabulary, scaled and capped as the model has it. */

@@ -38,7 +38,7 @@ export interface Thread {
   readonly ints: Int32Array;
   /** Returns when every thread has come here. */
   barrier(): void;
-  /** Parts of the step, of a team of several. */
+  /** Parts of the step, of a team of several: one object for all seats of the thread. */
   readonly parts?: Parts;
   /**
    * Has experts of a block in slots: of thread 0, where a memory has not room for all. paging/pager.ts has it.
@@ -144,21 +144,24 @@ export function joinTeam(
 }
 
 /**
- * Has `work` done on `total` items, from `first` to `end` at a time, until no part is left. Every thread calls it, in the same order of a
- * step, and runs the parts that it takes. They begin at multiples of `apart` and become smaller, to about `least` items, so that all
- * threads end together. A thread's first part is always the same one.
+ * Has `work` done on `total` items, from `first` to `end` at a time, until no part is left. Every thread calls it with equal arguments, as
+ * often and in the same order between two barriers, and runs the parts that it takes. Works between two barriers must not need one another:
+ * a thread may begin the next while others end this one. Parts begin at multiples of `apart` and become smaller, to about `least` items.
+ * A thread's first part is always the same one.
  */
 export function inParts(
-  { count, parts }: Thread,
+  thread: Thread,
   total: number,
   apart: number,
   least: number,
   work: (first: number, end: number) => void,
 ): void {
-  if (count === 1 || !parts) {
+  const { count } = thread;
+  if (count === 1) {
     if (total > 0) work(0, total);
     return;
   }
+  const parts = thread.parts!;
   let part = parts.before;
   let [size, left] = [0, 0]; // of a round, which has a part for each thread
   for (let first = 0; first < total; part++, left--) {

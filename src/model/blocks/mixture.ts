@@ -213,7 +213,7 @@ function gateRows(
   const scratch = state.scratch[index];
   const begin = from * width * 4;
   inRows(thread, width, 2 * gate.cols * count, (first, end) => {
-    if (activation === 'clamped' || !up) {
+    if (!up) {
       const both = upper + 2 * begin; // rows of gate and up in turn
       applyLinear(kernels, gate, from, count, both, 2 * first, 2 * end, scratch);
       for (let j = 0; j < count; j++) {
@@ -224,6 +224,7 @@ function gateRows(
     }
     applyLinear(kernels, gate, from, count, gated + begin, first, end, scratch);
     applyLinear(kernels, up, from, count, upper + begin, first, end, scratch);
+    if (activation === 'clamped') return; // of rows in turn alone
     const step = STEPS[activation].run(kernels);
     for (let j = from; j < from + count; j++) {
       const offset = (j * width + first) * 4;

@@ -58,6 +58,7 @@ export const perLayer: BlockKind<PerLayerSpec, PerLayer> = {
     const [before, dGate] = [back.region('gate'), back.region('dGate')];
 
     back.restore();
+    barrier();
     gateTokens(thread, state, { ...block, gate, gated, branch }, pass.count, before);
     const dOutput = branchBack(back, branch);
     back.transposed(dGate, [branch.output, dOutput]);

@@ -78,8 +78,8 @@ export function attendAbsorbed(thread: Thread, state: State, block: Latent, pass
   keepLatents(thread, state, block, pass, before);
   if (queryLatent) {
     thread.barrier();
-    const vector = readRotated(thread, state, queryLatent.rotations, count);
-    apply(thread, state, queries, count, headQueries, vector);
+    const rotated = readRotated(thread, state, queryLatent.rotations, count);
+    apply(thread, state, queries, count, headQueries, rotated);
   }
   thread.barrier();
   attendHeads(thread, state, block, pass);

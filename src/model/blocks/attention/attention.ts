@@ -235,7 +235,8 @@ function prepareRows(thread: Thread, state: State, block: Attention, count: numb
   normRows(keys, narrow, kNorm, before?.k ?? 0);
 }
 
-// Whether a thread attends to nothing but what it has placed: then it need not wait for others.
+// Whether a thread attends to heads that it has placed alone: then it need not wait for others. Whether another head has an infinite number it
+// may not know yet; a head without one has the same bits either way.
 const ownsGroups = ({ count }: Thread, { kvHeads }: Attention): boolean => kvHeads % count === 0;
 
 // This thread's heads, of all in a row: those of q, of k, of v.
