@@ -10,8 +10,8 @@ import type { Filling } from './loading/batches.ts';
 const [COLS, GROUP_SIZE] = [1024, 1024];
 /** Several activations. */
 const SEVERAL = 8;
-/** Products of a loop with single activations, of as many calls as have so many: some 100 µs. */
-const PRODUCTS = 320;
+/** Activations of a loop, however many a call takes: some 100 µs. */
+const ACTIVATIONS = 320;
 /** Loops of each form, in turns. Engines compile what has run some hundred times. */
 const ROUNDS = 4;
 /**
@@ -70,7 +70,7 @@ function timesOf({ kernels, buffer, layout }: Filling, count: number): number[] 
     const i = round % timed.length;
     setForm(new Uint8Array(buffer, table), timed[i]);
     const start = performance.now();
-    for (let call = 0; call < PRODUCTS / count; call++) {
+    for (let call = 0; call < ACTIVATIONS / count; call++) {
       kernels.matmul(
         bands,
         bandBytes / PAIR_ROWS,
